@@ -1,0 +1,314 @@
+"""The command line: shared flags, config files, and errors as one line.
+
+Nothing heavy is imported here, so that `--help` and a typo answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import yaml
+
+from src.anonymizers import ANONYMIZERS
+from src.errors import InputError, UnknownNameError
+
+DEFAULT_BACKBONE = "vit_base_patch14_dinov2.lvd142m"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are InputErrors and whose defaults can come from `--config FILE`."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument("--config", metavar="FILE", help="YAML file of flag names and values")
+        self.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
+
+    def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse `argv` over the config file's values.
+
+        Raises:
+            InputError: an unknown flag or config key, or a value that does not fit.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--config")
+        first.error = self.error  # type: ignore[method-assign]
+        config = first.parse_known_args(argv)[0].config
+        # A config file stands for the same flags in front of the command line's, which then win.
+        given = [*self._flags_of(Path(config)), *argv] if config else argv
+        args, unknown = self.parse_known_args(given)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            raise UnknownNameError("argument", unknown[0], flags)
+        if args.quiet:
+            os.environ["TQDM_DISABLE"] = "1"
+        logging.basicConfig(
+            level=logging.WARNING if args.quiet else logging.INFO, format="%(message)s", force=True
+        )
+        for chatty in ("distributed", "httpx", "httpx2", "PIL", "matplotlib"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        """Report a usage error as every other error."""
+        raise InputError(message)
+
+    def _flags_of(self, path: Path) -> list[str]:
+        content = read_yaml(path)
+        actions = {a.dest: a for a in self._actions if a.dest not in ("help", "config")}
+        flags: list[str] = []
+        for key, value in content.items():
+            if key not in actions:
+                raise UnknownNameError("config key", str(key), actions, f" in {path}")
+            flag = f"--{key}"
+            if actions[key].nargs == 0:
+                if not isinstance(value, bool):
+                    raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
+                negated = f"--no-{key}"
+                flags += [flag] if value else [negated][: negated in actions[key].option_strings]
+            elif value is not None:
+                values = value if isinstance(value, list) else [value]
+                flags += [flag, *map(str, values)]
+        return flags
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        InputError: it is absent, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"cannot read config file {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content or {}, dict):
+        raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
+    return content or {}
+
+
+def run(main: Callable[[], object]) -> NoReturn:
+    """Run a script's main and exit: 0, 2 with one line for bad input, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as for Ctrl-C
+    try:
+        status = main()
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+# Types of values. argparse shows an ArgumentTypeError's message after the flag's name.
+
+
+def number(
+    kind: type[int] | type[float], *, minimum: float | None = None, above: float | None = None
+) -> Callable[[str], float]:
+    """A finite number of that kind, at least `minimum`, greater than `above`."""
+    name = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {name}") from error
+        if not abs(value) < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not finite")
+        if minimum is not None and value < minimum:
+            raise argparse.ArgumentTypeError(f"{text} is below {minimum}")
+        if above is not None and value <= above:
+            raise argparse.ArgumentTypeError(f"{text} is not greater than {above}")
+        return value
+
+    return parse
+
+
+def device_name(text: str) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; whether it is there is seen later."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is none of auto, cpu, cuda, cuda:N, mps")
+    return text
+
+
+def plain_name(text: str) -> str:
+    """A name that can be one folder: not empty, no path in it."""
+    if not text or text in (".", "..") or "/" in text or "\\" in text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a name (a path cannot be one)")
+    return text
+
+
+# Groups of flags.
+
+
+def add_data_flags(parser: Parser, *, seed: bool = True) -> None:
+    """--dataset, --backbone, --database_root, and --seed."""
+    parser.add_argument(
+        "--dataset", type=plain_name, default="digits", help="name (default: digits)"
+    )
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULT_BACKBONE,
+        help="any timm model name, or 'pixels' (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--database_root",
+        type=Path,
+        default=Path("assets/database"),
+        metavar="DIR",
+        help="embedding databases (default: %(default)s)",
+    )
+    if seed:
+        parser.add_argument(
+            "--seed", type=number(int, minimum=0), default=42, help="default: %(default)s"
+        )
+
+
+def add_device_flag(parser: Parser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="auto",
+        help="auto, cpu, cuda, cuda:N or mps (default: auto)",
+    )
+
+
+def add_ckpt_flag(parser: Parser) -> None:
+    """--ckpt_root."""
+    parser.add_argument(
+        "--ckpt_root",
+        type=Path,
+        default=Path("assets/ckpts"),
+        metavar="DIR",
+        help="fitted models (default: %(default)s)",
+    )
+
+
+def add_output_flag(parser: Parser, default: str) -> None:
+    """--output_root."""
+    parser.add_argument(
+        "--output_root",
+        type=Path,
+        default=Path(default),
+        metavar="DIR",
+        help="results (default: %(default)s)",
+    )
+
+
+def add_head_flags(parser: Parser) -> None:
+    """The linear head's hyperparameters."""
+    head = parser.add_argument_group("linear head")
+    head.add_argument(
+        "-l",
+        "--learning_rate",
+        type=number(float, above=0),
+        default=1e-3,
+        help="Adam's learning rate (default: %(default)s)",
+    )
+    head.add_argument(
+        "-e",
+        "--num_epochs",
+        type=number(int, minimum=1),
+        default=100,
+        help="most epochs (default: %(default)s)",
+    )
+    head.add_argument(
+        "-b",
+        "--batch_size",
+        type=number(int, minimum=1),
+        default=128,
+        help="rows in a batch (default: %(default)s)",
+    )
+
+
+def add_sigma_flag(parser: Parser) -> None:
+    """--sigma, one or more."""
+    parser.add_argument(
+        "--sigma",
+        type=number(float, minimum=0),
+        nargs="+",
+        required=True,
+        metavar="S",
+        help="standard deviations of the noise on standardised test features",
+    )
+
+
+def add_anonymizer_flags(
+    parser: Parser, *, online: bool | None, default: str | None = None, skip: Iterable[str] = ()
+) -> None:
+    """--anonymizer and the settings of all anonymizers of that kind, but for those in `skip`."""
+    entries = [entry for entry in ANONYMIZERS.values() if online in (None, entry.online)]
+    parser.add_argument(
+        "--anonymizer",
+        default=default,
+        required=default is None,
+        metavar="NAME",
+        help=f"{', '.join(entry.name for entry in entries)}, in any case"
+        + (f" (default: {default})" if default else ""),
+    )
+    users: dict[str, list[str]] = {}
+    fields: dict[str, dataclasses.Field[Any]] = {}
+    for entry in entries:
+        for field in dataclasses.fields(entry.settings):
+            users.setdefault(field.name, []).append(entry.name)
+            fields.setdefault(field.name, field)
+    hints = {k: v for entry in entries for k, v in get_type_hints(entry.settings).items()}
+    group = parser.add_argument_group("settings of the anonymizers")
+    for name, field in fields.items():
+        if name in skip:
+            continue
+        required = field.default is dataclasses.MISSING
+        default_text = "" if required else f" (default: {field.default})"
+        text = f"{', '.join(users[name])}: {field.metadata['help']}{default_text}"
+        if hints[name] is bool:
+            group.add_argument(
+                f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=text
+            )
+        else:
+            group.add_argument(f"--{name}", type=number(hints[name]), default=None, help=text)
+
+
+def anonymizer_settings(
+    args: argparse.Namespace, name: str, skip: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The settings of the anonymizer that were given as flags.
+
+    Raises:
+        InputError: a flag was given that this anonymizer does not have.
+    """
+    ours = {f.name for f in dataclasses.fields(ANONYMIZERS[name].settings)}
+    everyones = {
+        f.name for entry in ANONYMIZERS.values() for f in dataclasses.fields(entry.settings)
+    }
+    given = {}
+    for key in everyones - set(skip):
+        value = getattr(args, key, None)
+        if value is not None and key not in ours:
+            known = ", ".join(sorted(ours)) or "none"
+            raise InputError(f"--{key} is no setting of {name} (it has: {known})")
+        if value is not None:
+            given[key] = value
+    return given

@@ -1,0 +1,264 @@
+"""Embedding sets and the .npz files that hold them.
+
+`<database_root>/<dataset>/<backbone>/{train,val,test}.npz` are the real embeddings,
+`train_<release>.npz` beside them the anonymized training sets.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.errors import DataError, MissingFileError
+from src.files import replacing
+from src.provenance import fingerprint_arrays
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """Rows of one split: embeddings (n, D) float32, labels (n,) int64 in 0..C-1, and `meta`."""
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of the two arrays; `meta` is no part of it."""
+        return fingerprint_arrays(self.embeddings, self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """C: one more than the largest label."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes 0..C-1, from `meta` where it has them, else their numbers."""
+        names = self.meta.get("class_names") or []
+        return (
+            [str(n) for n in names]
+            if len(names) >= self.num_classes
+            else [str(c) for c in range(self.num_classes)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three real splits of one data set, checked against each other."""
+
+    train: EmbeddingSet
+    val: EmbeddingSet
+    test: EmbeddingSet
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each split."""
+        return {name: getattr(self, name).fingerprint for name in SPLITS}
+
+
+@dataclass(frozen=True)
+class Database:
+    """The folder of one data set embedded by one backbone."""
+
+    root: Path
+    dataset: str
+    backbone: str
+
+    @property
+    def folder(self) -> Path:
+        """`<database_root>/<dataset>/<backbone>`."""
+        return data_folder(self.root, self.dataset, self.backbone)
+
+    def path(self, split: str, release: str = "") -> Path:
+        """The file of a split, or of the training split's release of that id."""
+        return self.folder / (f"{split}_{release}.npz" if release else f"{split}.npz")
+
+    def splits(self) -> Splits:
+        """Read and check train, val and test.
+
+        Raises:
+            MissingFileError, DataError: a file is absent, damaged, or does not fit the others.
+        """
+        train, val, test = (self._read(split) for split in SPLITS)
+        for name, other in (("val", val), ("test", test)):
+            _check_fits(train, other, self.path("train"), self.path(name))
+        return Splits(train, val, test)
+
+    def release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:
+        """Read an anonymized training set and check it against the real one it replaces.
+
+        Raises:
+            MissingFileError, DataError: absent, damaged, or made from other embeddings.
+        """
+        path = self.path("train", release_id)
+        if not path.exists():
+            raise MissingFileError(
+                f"{path} does not exist; make it with: python anonymize.py --dataset "
+                f"{self.dataset} --backbone {self.backbone} and the same anonymizer, settings "
+                "and seed"
+            )
+        released = read(path)
+        _check_fits(train, released, self.path("train"), path)
+        source = released.meta.get("source", {}).get("train")
+        if source not in (None, train.fingerprint):
+            raise DataError(
+                f"{path} was made from other embeddings (fingerprint {source}) than "
+                f"{self.path('train')} (fingerprint {train.fingerprint}); run anonymize.py again"
+            )
+        return released
+
+    def _read(self, split: str) -> EmbeddingSet:
+        path = self.path(split)
+        if not path.exists():
+            raise MissingFileError(
+                f"{path} does not exist; make it with: python create_db.py --dataset "
+                f"{self.dataset} --backbone {self.backbone}"
+            )
+        return read(path)
+
+
+def data_folder(root: Path, dataset: str, backbone: str) -> Path:
+    """`<root>/<dataset>/<backbone>`; a hub name's slashes and colons become underscores."""
+    return root / dataset / backbone.replace("/", "_").replace(":", "_")
+
+
+def write(path: Path, data: EmbeddingSet) -> None:
+    """Write a set as .npz, whole or not at all; compressed where that saves a third.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    arrays = {
+        "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
+        "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
+        "meta": np.array(json.dumps(data.meta, sort_keys=True, allow_nan=False)),
+    }
+    sample = arrays["embeddings"].tobytes()[: 1 << 20]
+    pays = len(zlib.compress(sample, 1)) < 0.67 * len(sample)
+    with replacing(path) as temporary:
+        (np.savez_compressed if pays else np.savez)(temporary, **arrays)
+
+
+def read(path: Path) -> EmbeddingSet:
+    """Read a set; `meta` may be absent and labels may be shaped (n, 1).
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: damaged, pickled, or content that breaks the format.
+    """
+    arrays = _read_arrays(path)
+    missing = [key for key in ("embeddings", "labels") if key not in arrays]
+    if missing:
+        raise DataError(
+            f"{path} has no array '{missing[0]}' (found: {', '.join(sorted(arrays)) or 'none'})"
+        )
+    embeddings = _checked_embeddings(path, arrays["embeddings"])
+    labels = _checked_labels(path, arrays["labels"])
+    if len(embeddings) != len(labels):
+        raise DataError(f"{path} has {len(embeddings)} embeddings but {len(labels)} labels")
+    if len(labels) == 0:
+        raise DataError(f"{path} is empty: it has no rows")
+    return EmbeddingSet(embeddings, labels, _checked_meta(path, arrays.get("meta")))
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic[:2] != b"PK":
+            raise DataError(f"{path} is not an .npz file (a zip of arrays)")
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path} does not exist") from error
+    except ValueError as error:
+        if "pickle" in str(error).lower():
+            raise DataError(
+                f"{path} holds pickled objects, which are never loaded; store plain arrays"
+            ) from error
+        raise DataError(f"{path} is damaged: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError) as error:
+        raise DataError(f"{path} is truncated or damaged: {error}") from error
+
+
+def _checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"{path}: embeddings must be real numbers shaped (n, D), "
+            f"not {array.dtype} shaped {array.shape}"
+        )
+    if array.shape[1] == 0:
+        raise DataError(f"{path}: embeddings have no dimensions (shape {array.shape})")
+    with np.errstate(over="ignore"):
+        embeddings = np.ascontiguousarray(array, dtype=np.float32)
+    finite = np.isfinite(embeddings)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise DataError(
+            f"{path}: embeddings[{row}, {column}] is {array[row, column]}; "
+            "all must be finite in float32"
+        )
+    return embeddings
+
+
+def _checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DataError(
+            f"{path}: labels are shaped {array.shape}; one label a row is needed, shaped (n,) "
+            "(multi-label sets are not supported)"
+        )
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{path}: labels must be whole numbers, not {array.dtype}")
+    if len(array) and not np.isfinite(array).all():
+        raise DataError(f"{path}: labels contain NaN or infinity")
+    labels = array.astype(np.int64)
+    fractional = np.flatnonzero(labels != array)
+    if len(fractional):
+        raise DataError(f"{path}: label {array[fractional[0]]} is not a whole number")
+    if len(labels) and labels.min() < 0:
+        raise DataError(f"{path}: label {labels.min()} is negative; labels are 0..C-1")
+    return labels
+
+
+def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
+    if array is None:
+        return {}
+    try:
+        meta = json.loads(str(array[()]))
+    except ValueError as error:
+        raise DataError(f"{path}: meta is not JSON: {error}") from error
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: meta must be a JSON object, not {type(meta).__name__}")
+    return meta
+
+
+def _check_fits(train: EmbeddingSet, other: EmbeddingSet, train_path: Path, path: Path) -> None:
+    if train.embeddings.shape[1] != other.embeddings.shape[1]:
+        raise DataError(
+            f"{path} has {other.embeddings.shape[1]} dimensions but "
+            f"{train_path} has {train.embeddings.shape[1]}"
+        )
+    unknown = np.setdiff1d(other.labels, train.labels)
+    if len(unknown):
+        raise DataError(f"{path}: label {unknown[0]} does not occur in {train_path}")
+    ours, theirs = train.meta.get("extraction"), other.meta.get("extraction")
+    if ours and theirs and ours != theirs:
+        raise DataError(
+            f"{path} was extracted with other settings ({theirs}) than {train_path} ({ours}); "
+            "run create_db.py again"
+        )
