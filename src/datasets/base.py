@@ -1,0 +1,184 @@
+"""What a data set of images is here, and how an image becomes numbers.
+
+Images are grey ('L', or 'F' with values 0..1 where 8 bits do not hold them) or colour ('RGB').
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from src.errors import DataError, MissingFileError
+
+VAL_FRACTION = 0.1
+SPLIT_SEED = 12345  # of every split that the data's publishers did not make
+SPLITS = ("train", "val", "test")
+
+# What Pillow raises, by format, for a file that is no image or a damaged one.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_LARGEST_16_BIT = 65535
+
+
+class Images(Protocol):
+    """Images by index, decoded when asked for. Implementations can be pickled."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are a file each."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return simplified(image)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"image {path} does not exist") from error
+        except (*_DAMAGE, Image.DecompressionBombError) as error:
+            reason = f": {error}" if str(path) not in str(error) else ""
+            raise DataError(f"{path} is not an image that can be read{reason}") from error
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images that are rows of one array: (n, h, w) or (n, h, w, 3), uint8, or float32 in 0..1."""
+
+    array: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.array[index])
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split, a map-style data set: images are decoded one by one, labels are known before.
+
+    Attributes:
+        images: n images.
+        labels: (n,) int64 in 0..C-1.
+        rgb: grey images become three equal channels.
+    """
+
+    images: Images
+    labels: np.ndarray
+    rgb: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """Image `index`, in mode 'L', 'F' (values 0..1) or 'RGB'.
+
+        Raises:
+            DataError: it cannot be decoded; the message names the file.
+        """
+        image = simplified(self.images[index])
+        return to_rgb(image) if self.rgb else image
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """The three splits of a data set; `facts` says where they come from (JSON values).
+
+    Raises:
+        DataError: a split is empty, or its labels are not what the images or classes ask for.
+    """
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    class_names: list[str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            split: ImageSet = getattr(self, name)
+            images, labels, classes = len(split.images), split.labels, len(self.class_names)
+            where = f"{self.facts.get('source', 'data set')}, {name}"
+            if len(labels) == 0:
+                raise DataError(f"{where}: no images")
+            if images != len(labels):
+                raise DataError(f"{where}: {images} images but {len(labels)} labels")
+            if labels.min() < 0 or labels.max() >= classes:
+                wrong = labels[(labels < 0) | (labels >= classes)][0]
+                raise DataError(f"{where}: label {wrong} is not in 0..{classes - 1}")
+
+
+def hold_out(labels: np.ndarray, fraction: float = VAL_FRACTION) -> tuple[np.ndarray, np.ndarray]:
+    """Stratified split of rows: (indices kept, indices held out), each in shuffled order.
+
+    Raises:
+        DataError: too few rows for every class to be in both parts.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        kept, held_out = train_test_split(
+            np.arange(len(labels)), test_size=fraction, random_state=SPLIT_SEED, stratify=labels
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold out "
+            f"{fraction:.0%} of them with every class in both parts: {error}"
+        ) from error
+    return kept, held_out
+
+
+def simplified(image: Image.Image) -> Image.Image:
+    """The decoded image in mode 'L', 'F' with values 0..1, or 'RGB'; transparency is dropped.
+
+    Raises:
+        ValueError: grey values without a known range (32 bits; floats outside 0..1).
+    """
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image, np.float32)
+        values = values if image.mode == "F" else values / np.float32(_LARGEST_16_BIT)
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError("grey values are neither 8 nor 16 bits nor floats in 0..1")
+        return Image.fromarray(values)
+    if image.mode in ("P", "PA"):  # a transparent colour of the palette has to become alpha first
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode 'RGB', 8 bits a channel; grey becomes three equal channels.
+
+    Pillow's own conversion of mode 'F' clips values to 0..255 instead of scaling them.
+    """
+    image = simplified(image)
+    if image.mode == "F":
+        image = Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """The image as (channels, h, w) float32 in 0..1: one channel if it is grey, else three."""
+    image = simplified(image)
+    values = np.asarray(image, np.float32)
+    values = values if image.mode == "F" else values / np.float32(255)
+    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
