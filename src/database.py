@@ -141,7 +141,7 @@ def write(path: Path, data: EmbeddingSet) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
         "meta": np.array(json.dumps(data.meta, sort_keys=True, allow_nan=False)),
@@ -166,7 +166,7 @@ def read(path: Path) -> EmbeddingSet:
             f"{path} has no array '{missing[0]}' (found: {', '.join(sorted(arrays)) or 'none'})"
         )
     embeddings = _checked_embeddings(path, arrays["embeddings"])
-    labels = _checked_labels(path, arrays["labels"])
+    labels = checked_labels(path, arrays["labels"])
     if len(embeddings) != len(labels):
         raise DataError(f"{path} has {len(embeddings)} embeddings but {len(labels)} labels")
     if len(labels) == 0:
@@ -214,7 +214,12 @@ def _checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
     return embeddings
 
 
-def _checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
+def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
+    """Labels read from `path`, shaped (n,) or (n, 1), as (n,) int64.
+
+    Raises:
+        DataError: they are not one whole number, 0 or above, a row.
+    """
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:

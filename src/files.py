@@ -45,6 +45,26 @@ def replacing(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success its entry `folder.name` becomes `folder` in one step.
+
+    On any error, Ctrl-C included, all of it is removed.
+
+    Raises:
+        OutputError: `folder` exists and is not empty, or it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.part.", dir=folder.parent
+        ) as name:
+            yield Path(name)
+            (Path(name) / folder.name).replace(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

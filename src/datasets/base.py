@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from src.database import SPLITS
 from src.errors import DataError, MissingFileError
 
 VAL_FRACTION = 0.1
 SPLIT_SEED = 12345  # of every split that the data's publishers did not make
-SPLITS = ("train", "val", "test")
 
 # What Pillow raises, by format, for a file that is no image or a damaged one.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
@@ -70,6 +70,20 @@ class ImageArray:
 
 
 @dataclass(frozen=True)
+class ImageRows:
+    """Some of the images, in the order of `rows`, (m,) int64."""
+
+    images: Images
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self.images[int(self.rows[index])]
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """One split, a map-style data set: images are decoded one by one, labels are known before.
 
@@ -94,6 +108,32 @@ class ImageSet:
         """
         image = simplified(self.images[index])
         return to_rgb(image) if self.rgb else image
+
+    def hold_out(self, fraction: float = VAL_FRACTION) -> tuple[ImageSet, ImageSet]:
+        """Stratified split into (what is kept, what is held out), each in shuffled order.
+
+        Raises:
+            DataError: too few images for every class to be in both parts.
+        """
+        from sklearn.model_selection import train_test_split
+
+        labels = self.labels
+        try:
+            kept, held_out = train_test_split(
+                np.arange(len(labels)),
+                test_size=fraction,
+                random_state=SPLIT_SEED,
+                stratify=labels,
+            )
+        except ValueError as error:
+            raise DataError(
+                f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold "
+                f"out {fraction:.0%} of them with every class in both parts: {error}"
+            ) from error
+        return self._subset(kept), self._subset(held_out)
+
+    def _subset(self, rows: np.ndarray) -> ImageSet:
+        return ImageSet(ImageRows(self.images, rows), self.labels[rows], self.rgb)
 
 
 @dataclass(frozen=True)
@@ -122,26 +162,10 @@ class ImageSplits:
             if labels.min() < 0 or labels.max() >= classes:
                 wrong = labels[(labels < 0) | (labels >= classes)][0]
                 raise DataError(f"{where}: label {wrong} is not in 0..{classes - 1}")
-
-
-def hold_out(labels: np.ndarray, fraction: float = VAL_FRACTION) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified split of rows: (indices kept, indices held out), each in shuffled order.
-
-    Raises:
-        DataError: too few rows for every class to be in both parts.
-    """
-    from sklearn.model_selection import train_test_split
-
-    try:
-        kept, held_out = train_test_split(
-            np.arange(len(labels)), test_size=fraction, random_state=SPLIT_SEED, stratify=labels
-        )
-    except ValueError as error:
-        raise DataError(
-            f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold out "
-            f"{fraction:.0%} of them with every class in both parts: {error}"
-        ) from error
-    return kept, held_out
+            unseen = np.setdiff1d(labels, self.train.labels)
+            if len(unseen):
+                unknown = self.class_names[unseen[0]]
+                raise DataError(f"{where}: class '{unknown}' does not occur in train")
 
 
 def simplified(image: Image.Image) -> Image.Image:

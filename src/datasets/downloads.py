@@ -1,0 +1,93 @@
+"""Fetching what is missing: a whole, checked file or one line that says what to put where.
+
+torchvision's own downloader writes straight to the target, waits without limit, and falls back
+from https to http; so only its addresses and checksums are used.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import tarfile
+import zlib
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from src.errors import DataError, MissingFileError
+from src.files import building, replacing
+
+TIMEOUT = 10  # seconds without an answer
+CHUNK = 1 << 20  # bytes
+
+log = logging.getLogger(__name__)
+
+
+def fetch(url: str, path: Path, md5: str | None = None) -> None:
+    """Download `url` to `path`, whole or not at all.
+
+    Raises:
+        MissingFileError: it cannot be downloaded.
+        DataError: what came is not what was published.
+        OutputError: `path` cannot be written.
+    """
+    by_hand = f"fetch it by other means and put it at {path}"
+    chunks = _received(url, path.name, by_hand)
+    first = next(chunks, b"")  # nothing is created before something has come
+    digest = hashlib.md5(first, usedforsecurity=False)
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(first)
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+        if md5 not in (None, digest.hexdigest()):
+            found = digest.hexdigest()
+            raise DataError(
+                f"{url} came damaged (MD5 {found}, not {md5}); try again, or {by_hand}"
+            )
+
+
+def _received(url: str, name: str, by_hand: str) -> Iterator[bytes]:
+    from tqdm import tqdm
+
+    log.info("downloading %s", url)
+    request = Request(url, headers={"User-Agent": "Mozilla/5.0"})  # some hosts refuse urllib's
+    try:
+        with urlopen(request, timeout=TIMEOUT) as response:
+            size, received = response.length, 0
+            with tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+                while chunk := response.read(CHUNK):
+                    received += len(chunk)
+                    bar.update(len(chunk))
+                    yield chunk
+            if size is not None and received < size:
+                raise ConnectionError(f"only {received} of {size} bytes came")
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise MissingFileError(f"cannot download {url} ({reason}); {by_hand}") from error
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack the entry `folder.name` of a tar archive to `folder`, whole or not at all.
+
+    Raises:
+        DataError: the archive is damaged.
+        OutputError: `folder` cannot be written.
+    """
+    from tqdm import tqdm
+
+    log.info("unpacking %s", archive)
+    with building(folder) as temporary:
+        try:
+            with tarfile.open(archive) as tar:
+                members = tqdm(tar, desc=archive.name, unit=" files", disable=None)
+                tar.extractall(temporary, members=members, filter="data")
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise DataError(
+                f"{archive} is damaged ({error}); delete it to have it downloaded again"
+            ) from error
+        if not (temporary / folder.name).is_dir():
+            raise DataError(f"{archive} has no folder '{folder.name}' in it")
