@@ -13,13 +13,18 @@ class InputError(Exception):
 class UnknownNameError(InputError):
     """A name that is not among the valid ones; suggests the nearest."""
 
+    MOST_LISTED = 100  # of more names than these only the closest are listed
+
     def __init__(self, kind: str, name: str, valid: Iterable[str], hint: str = "") -> None:
         valid = sorted(valid)
-        close = difflib.get_close_matches(name.lower(), [v.lower() for v in valid], n=1)
-        nearest = next((v for v in valid if close and v.lower() == close[0]), None)
-        suggestion = f"; did you mean '{nearest}'?" if nearest else ""
-        known = ", ".join(valid)
-        super().__init__(f"unknown {kind} '{name}'{suggestion} (valid: {known}){hint}")
+        spelled = {v.lower(): v for v in valid}
+        close = [spelled[c] for c in difflib.get_close_matches(name.lower(), spelled, n=5)]
+        suggestion = f"; did you mean '{close[0]}'?" if close else ""
+        if len(valid) <= self.MOST_LISTED:
+            known = f"valid: {', '.join(valid)}"
+        else:
+            known = f"one of {len(valid)}; the closest: {', '.join(close) or 'none is close'}"
+        super().__init__(f"unknown {kind} '{name}'{suggestion} ({known}){hint}")
 
 
 class DataError(InputError):

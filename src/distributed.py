@@ -1,0 +1,131 @@
+"""Several processes that share one extraction: `torchrun --nproc_per_node=N create_db.py ...`.
+
+Without torchrun every function here is that of a single process. Nothing heavy is imported
+before it is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from src.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+_LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PATIENCE = timedelta(days=1)  # the others wait while rank 0 downloads
+
+
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return all(name in os.environ for name in _LAUNCHED)
+
+
+def rank() -> int:
+    """The number of this process, 0 the one that writes and reports."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Run the block as one of torchrun's processes; only rank 0 shows progress and notes.
+
+    Where several processes fail, only the first reports it; torchrun then ends the others.
+    """
+    if not is_launched():
+        yield
+        return
+    if rank() > 0:
+        os.environ["TQDM_DISABLE"] = "1"
+        logging.disable(logging.INFO)
+    import torch
+
+    try:
+        # The processes meet before anything can fail: an open connection tells of a failure.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+        yield
+    except InputError:
+        if not _is_first_failure():
+            sys.exit(2)
+        raise
+    torch.distributed.destroy_process_group()
+
+
+def _is_first_failure() -> bool:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return int(store.add(f"failures/{attempt}", 1)) == 1
+    except RuntimeError:  # rank 0 kept the store, and is gone
+        return True
+
+
+def device(name: str) -> torch.device:
+    """As `devices.resolve`; of several processes each takes the CUDA device of its own number.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    import torch
+
+    from src import devices
+
+    if is_launched() and torch.cuda.is_available() and name in ("auto", "cuda"):
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    resolved = devices.resolve(name)
+    if resolved.type == "cuda":
+        torch.cuda.set_device(resolved)
+    return resolved
+
+
+@contextmanager
+def rank_zero_first() -> Iterator[None]:
+    """Run the block in rank 0, then in the others: what rank 0 downloads, they find."""
+    if rank() > 0:
+        _wait_for_all()
+    yield
+    if rank() == 0:
+        _wait_for_all()
+
+
+def share(rows: torch.Tensor, bounds: Sequence[int]) -> None:
+    """Complete `rows` in every process, in place.
+
+    Args:
+        rows: (n, D); in process r the rows bounds[r]:bounds[r + 1] are filled in.
+        bounds: world_size + 1 row numbers, from 0 to n.
+    """
+    import torch
+
+    _wait_for_all()  # on the host, where waiting for a process that has ended is noticed
+    for source in range(world_size() if is_launched() else 0):
+        part = rows[bounds[source] : bounds[source + 1]]
+        if len(part):
+            torch.distributed.broadcast(part, src=source)
+
+
+def _wait_for_all() -> None:
+    if not is_launched():
+        return
+    import torch
+
+    try:
+        torch.distributed.all_reduce(torch.zeros(1))
+    except RuntimeError as error:
+        raise InputError("another process of this run has ended early") from error
