@@ -12,15 +12,22 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import yaml
 
-from src.anonymizers import ANONYMIZERS
+from src import anonymizers
+from src.anonymizers import ANONYMIZERS, Anonymizer
 from src.errors import InputError, UnknownNameError
 
+if TYPE_CHECKING:
+    from src.probe import HeadSettings
+
+SETTING = (
+    "setting "  # what parsed settings of anonymizers are stored under, not to mix with others
+)
 DEFAULT_BACKBONE = "vit_base_patch14_dinov2.lvd142m"
 
 
@@ -51,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         given = [*self._flags_of(Path(config)), *argv] if config else argv
         args, unknown = self.parse_known_args(given)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
+            flags = [f for a in self._actions for f in a.option_strings if f.startswith("--")]
             raise UnknownNameError("argument", unknown[0], flags)
         if args.quiet:
             os.environ["TQDM_DISABLE"] = "1"
@@ -67,21 +74,24 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message)
 
     def _flags_of(self, path: Path) -> list[str]:
-        content = read_yaml(path)
-        actions = {a.dest: a for a in self._actions if a.dest not in ("help", "config")}
+        actions = {
+            flag[2:]: action
+            for action in self._actions
+            for flag in action.option_strings
+            if flag.startswith("--") and action.dest not in ("help", "config")
+        }
         flags: list[str] = []
-        for key, value in content.items():
+        for key, value in read_yaml(path).items():
             if key not in actions:
                 raise UnknownNameError("config key", str(key), actions, f" in {path}")
-            flag = f"--{key}"
             if actions[key].nargs == 0:
                 if not isinstance(value, bool):
                     raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
-                negated = f"--no-{key}"
-                flags += [flag] if value else [negated][: negated in actions[key].option_strings]
+                negated = [f"--no-{key}"] if f"no-{key}" in actions else []
+                flags += [f"--{key}"] if value else negated
             elif value is not None:
                 values = value if isinstance(value, list) else [value]
-                flags += [flag, *map(str, values)]
+                flags += [f"--{key}", *map(str, values)]
         return flags
 
 
@@ -219,7 +229,7 @@ def add_output_flag(parser: Parser, default: str) -> None:
 
 
 def add_head_flags(parser: Parser) -> None:
-    """The linear head's hyperparameters."""
+    """--learning_rate, --num_epochs and --batch_size of the linear head."""
     head = parser.add_argument_group("linear head")
     head.add_argument(
         "-l",
@@ -244,6 +254,15 @@ def add_head_flags(parser: Parser) -> None:
     )
 
 
+def head_settings(args: argparse.Namespace) -> HeadSettings:
+    """The hyperparameters that the flags of `add_head_flags` give."""
+    from src.probe import HeadSettings
+
+    return HeadSettings(
+        learning_rate=args.learning_rate, num_epochs=args.num_epochs, batch_size=args.batch_size
+    )
+
+
 def add_sigma_flag(parser: Parser) -> None:
     """--sigma, one or more."""
     parser.add_argument(
@@ -257,10 +276,14 @@ def add_sigma_flag(parser: Parser) -> None:
 
 
 def add_anonymizer_flags(
-    parser: Parser, *, online: bool | None, default: str | None = None, skip: Iterable[str] = ()
+    parser: Parser, *, online: bool, default: str | None = None, only_tagged: bool = False
 ) -> None:
-    """--anonymizer and the settings of all anonymizers of that kind, but for those in `skip`."""
-    entries = [entry for entry in ANONYMIZERS.values() if online in (None, entry.online)]
+    """--anonymizer and the settings of all anonymizers of that kind.
+
+    Args:
+        only_tagged: keep to the settings that have a tag of their own in a release's id.
+    """
+    entries = [entry for entry in ANONYMIZERS.values() if entry.online == online]
     parser.add_argument(
         "--anonymizer",
         default=default,
@@ -269,46 +292,99 @@ def add_anonymizer_flags(
         help=f"{', '.join(entry.name for entry in entries)}, in any case"
         + (f" (default: {default})" if default else ""),
     )
+    group = parser.add_argument_group("settings of the anonymizers")
     users: dict[str, list[str]] = {}
-    fields: dict[str, dataclasses.Field[Any]] = {}
     for entry in entries:
         for field in dataclasses.fields(entry.settings):
             users.setdefault(field.name, []).append(entry.name)
-            fields.setdefault(field.name, field)
-    hints = {k: v for entry in entries for k, v in get_type_hints(entry.settings).items()}
-    group = parser.add_argument_group("settings of the anonymizers")
-    for name, field in fields.items():
-        if name in skip:
-            continue
-        required = field.default is dataclasses.MISSING
-        default_text = "" if required else f" (default: {field.default})"
-        text = f"{', '.join(users[name])}: {field.metadata['help']}{default_text}"
-        if hints[name] is bool:
-            group.add_argument(
-                f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=text
+    for entry in entries:
+        hints = get_type_hints(entry.settings)
+        for field in dataclasses.fields(entry.settings):
+            if users[field.name][0] != entry.name or (
+                only_tagged and field.metadata["tag"] is None
+            ):
+                continue
+            required = field.default is dataclasses.MISSING
+            text = f"{', '.join(users[field.name])}: {field.metadata['help']}" + (
+                "" if required else f" (default: {field.default})"
             )
-        else:
-            group.add_argument(f"--{name}", type=number(hints[name]), default=None, help=text)
+            kind: Any = {"type": number(hints[field.name]), "metavar": field.name.upper()}
+            if hints[field.name] is bool:
+                kind = {"action": argparse.BooleanOptionalAction}
+            dest = SETTING + field.name
+            group.add_argument(f"--{field.name}", dest=dest, default=None, help=text, **kind)
 
 
-def anonymizer_settings(
-    args: argparse.Namespace, name: str, skip: Iterable[str] = ()
-) -> dict[str, Any]:
-    """The settings of the anonymizer that were given as flags.
+def chosen_anonymizer(args: argparse.Namespace, *, online: bool) -> tuple[Anonymizer, Any]:
+    """The entry that --anonymizer names and its settings from the flags.
 
     Raises:
-        InputError: a flag was given that this anonymizer does not have.
+        InputError: it is unknown, a value is out of range or missing, or a flag was given that
+            is no setting of it.
     """
-    ours = {f.name for f in dataclasses.fields(ANONYMIZERS[name].settings)}
-    everyones = {
-        f.name for entry in ANONYMIZERS.values() for f in dataclasses.fields(entry.settings)
-    }
+    entry = anonymizers.get(args.anonymizer, online=online)
+    own = [field.name for field in dataclasses.fields(entry.settings)]
     given = {}
-    for key in everyones - set(skip):
-        value = getattr(args, key, None)
-        if value is not None and key not in ours:
-            known = ", ".join(sorted(ours)) or "none"
-            raise InputError(f"--{key} is no setting of {name} (it has: {known})")
-        if value is not None:
-            given[key] = value
-    return given
+    for dest, value in vars(args).items():
+        if dest.startswith(SETTING) and value is not None:
+            name = dest.removeprefix(SETTING)
+            if name not in own:
+                known = ", ".join(own) or "none"
+                raise InputError(f"--{name} is no setting of {entry.name} (it has: {known})")
+            given[name] = value
+    return entry, entry.parse(given)
+
+
+# What probing.py and probing_noise.py share.
+
+
+def probing_parser(description: str | None, *, output_root: str) -> Parser:
+    """Flags for a head on a release: an anonymizer's, or any file beside train.npz."""
+    parser = Parser(description)
+    add_data_flags(parser)
+    add_device_flag(parser)
+    add_output_flag(parser, output_root)
+    add_head_flags(parser)
+    add_anonymizer_flags(parser, online=False, default="identity", only_tagged=True)
+    parser.add_argument(
+        "--release",
+        type=plain_name,
+        metavar="ID",
+        help="instead of an anonymizer: train_ID.npz, made with other settings or elsewhere",
+    )
+    return parser
+
+
+def probe_release(args: argparse.Namespace, sigmas: Sequence[float | None]) -> None:
+    """Fit the head on the release that the flags name; write and print a result for each sigma.
+
+    Raises:
+        InputError: a flag, file or device cannot be used.
+    """
+    release_id = args.release
+    if release_id is None:
+        anonymizer, settings = chosen_anonymizer(args, online=False)
+        release_id = anonymizer.release_id(settings, args.seed)
+
+    from src.database import Database, data_folder
+    from src.files import require_writable
+
+    database = Database(args.database_root, args.dataset, args.backbone)
+    require_writable(data_folder(args.output_root, args.dataset, args.backbone))
+    splits = database.splits()
+    released = database.release(release_id, splits.train)
+
+    from src import devices, runs
+
+    outcomes = runs.run_offline(
+        database,
+        splits,
+        released,
+        release_id,
+        head=head_settings(args),
+        seed=args.seed,
+        sigmas=sigmas,
+        device=devices.resolve(args.device),
+        output_root=args.output_root,
+    )
+    print(*outcomes, sep="\n")

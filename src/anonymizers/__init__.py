@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from src.database import EmbeddingSet
-    from src.models.cvae import Generator
+    from src.models.cvae import Decoder
 
 
 class Release(NamedTuple):
@@ -33,6 +33,15 @@ class Release(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a run may use; the results do not depend on it but for the device's arithmetic."""
+
+    device: torch.device
+    ckpt_folder: Path | None = None  # where fitted models are kept and found; None keeps none
+    memory: int = 4 << 30  # bytes for intermediate results
+
+
+@dataclass(frozen=True)
 class Anonymizer:
     """An entry of the registry."""
 
@@ -41,6 +50,11 @@ class Anonymizer:
     module: str  # in this package
     seeded: bool = True  # another seed gives another release
     online: bool = False  # a decoder that the head is trained on directly, not a file of rows
+
+    @property
+    def implementation(self) -> Any:
+        """The module that does the work, imported when it is first needed."""
+        return importlib.import_module(f"src.anonymizers.{self.module}")
 
     def parse(self, values: Mapping[str, Any]) -> Settings:
         """Settings from a mapping of names to values.
@@ -93,13 +107,9 @@ def anonymize(
     val: EmbeddingSet,
     *,
     seed: int,
-    device: torch.device,
-    ckpt_folder: Path | None = None,
+    resources: Resources,
 ) -> EmbeddingSet:
     """The anonymized training set, with `meta` that says what it was made from and how.
-
-    Args:
-        ckpt_folder: where fitted models are kept and found again; None keeps nothing.
 
     Raises:
         InputError: the settings do not fit the data (k above n, ...).
@@ -107,9 +117,8 @@ def anonymize(
     from src.database import EmbeddingSet
     from src.provenance import versions
 
-    module = importlib.import_module(f"src.anonymizers.{anonymizer.module}")
-    release: Release = module.release(
-        train, val, settings, seed=seed, device=device, ckpt_folder=ckpt_folder
+    release: Release = anonymizer.implementation.release(
+        train, val, settings, seed=seed, resources=resources
     )
     inherited = ("dataset", "backbone", "class_names")
     meta = {
@@ -118,7 +127,7 @@ def anonymize(
         "anonymizer": anonymizer.name,
         "settings": dataclasses.asdict(settings),
         "seed": seed if anonymizer.seeded else None,
-        "device": device.type,
+        "device": resources.device.type,
         "source": {"train": train.fingerprint, "val": val.fingerprint},
         "facts": release.facts,
         "versions": versions(),
@@ -126,19 +135,21 @@ def anonymize(
     return EmbeddingSet(release.embeddings, release.labels, meta)
 
 
-def fit_generator(
+def decoder(
     anonymizer: Anonymizer,
     settings: Settings,
     train: EmbeddingSet,
     val: EmbeddingSet,
     *,
     seed: int,
-    device: torch.device,
-    ckpt_folder: Path | None = None,
-) -> Generator:
-    """The fitted, frozen generator of an online anonymizer; arguments as in `anonymize`."""
-    module = importlib.import_module(f"src.anonymizers.{anonymizer.module}")
-    generator: Generator = module.generator(
-        train, val, settings, seed=seed, device=device, ckpt_folder=ckpt_folder
+    resources: Resources,
+) -> Decoder:
+    """The fitted, frozen decoder of an online anonymizer.
+
+    Raises:
+        InputError: the settings do not fit the data.
+    """
+    fitted: Decoder = anonymizer.implementation.decoder(
+        train, val, settings, seed=seed, resources=resources
     )
-    return generator
+    return fitted

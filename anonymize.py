@@ -1,0 +1,57 @@
+"""Anonymize the training embeddings of a data set: train.npz → train_<id>.npz.
+
+python anonymize.py --dataset digits --backbone pixels --anonymizer kSAME --k 5
+python anonymize.py --dataset digits --backbone pixels --anonymizer cvae --seed 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read train and val, anonymize train, write it beside them."""
+    parser = cli.Parser(__doc__)
+    cli.add_data_flags(parser)
+    cli.add_device_flag(parser)
+    cli.add_ckpt_flag(parser)
+    cli.add_anonymizer_flags(parser, online=False)
+    parser.add_argument(
+        "--memory",
+        type=cli.number(float, above=0),
+        metavar="GIB",
+        help="memory for intermediate results, which k-Same's distance matrix is held in if it "
+        "fits; the result does not depend on it (default: half of what is free)",
+    )
+    args = parser.parse(argv)
+    anonymizer, settings = cli.chosen_anonymizer(args, online=False)
+
+    from src.database import IDENTITY, Database, data_folder, write
+    from src.files import require_writable
+
+    database = Database(args.database_root, args.dataset, args.backbone)
+    ckpt_folder = data_folder(args.ckpt_root, args.dataset, args.backbone)
+    require_writable(database.folder)
+    require_writable(ckpt_folder)
+    splits = database.splits()
+    if anonymizer.name == IDENTITY:
+        print(f"{database.path('train')}  is the release of {IDENTITY} already")
+        return
+
+    from src import anonymizers, devices
+
+    device = devices.resolve(args.device)
+    memory = int(args.memory * 2**30) if args.memory else devices.free_memory(device) // 2
+    resources = anonymizers.Resources(device, ckpt_folder, memory)
+    released = anonymizers.anonymize(
+        anonymizer, settings, splits.train, splits.val, seed=args.seed, resources=resources
+    )
+    path = database.path("train", anonymizer.release_id(settings, args.seed))
+    write(path, released)
+    print(f"{path}  {len(released)} rows, {released.embeddings.shape[1]} dimensions")
+
+
+if __name__ == "__main__":
+    cli.run(main)

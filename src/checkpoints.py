@@ -1,0 +1,44 @@
+"""Fitted models kept as safetensors, found again only where all they depend on is the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from src.files import replacing, write_json
+from src.provenance import fingerprint
+
+log = logging.getLogger(__name__)
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], made_from: Mapping[str, Any]) -> None:
+    """Write tensors; `made_from` (JSON) says what they depend on.
+
+    Its fingerprint goes into the file's header, its text beside the file (`.json`) for people.
+    """
+    write_json(path.with_suffix(".json"), made_from)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata={"fingerprint": fingerprint(made_from)})
+
+
+def load(path: Path, made_from: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The tensors in `path` if they were made from exactly this, else None."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("fingerprint") == fingerprint(made_from):
+                log.info("reusing %s", path)
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        log.warning("%s cannot be read (%s): fitting anew", path, error)
+        return None
+    log.info("%s was made from other data or settings: fitting anew", path)
+    return None

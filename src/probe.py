@@ -1,0 +1,150 @@
+"""The probe: standardise, fit a linear head on a release, evaluate it on real test rows.
+
+Di Salvo et al., BMVC 2024: the head's utility on clean and on noisy test features, and the
+distance of the rows it was trained on from the originals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from src import metrics, seeding, training
+from src.database import EmbeddingSet, Splits
+from src.models.cvae import Decoder
+from src.models.linear import LinearHead
+
+ONLINE_EPOCH = 10  # an online epoch has so many times the rows of the training set
+BLOCK_BATCHES = 64  # online batches decoded at once
+
+schedule = partial(ReduceLROnPlateau, factor=0.1, patience=5, min_lr=1e-5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """Hyperparameters of the linear head (Adam on cross-entropy)."""
+
+    learning_rate: float = 1e-3
+    num_epochs: int = 100
+    batch_size: int = 128
+    patience: int = 5
+
+
+class Probe(NamedTuple):
+    """A fitted head, what its features are standardised with, and how it came about."""
+
+    head: LinearHead
+    mean: Tensor  # [D]
+    std: Tensor  # [D]
+    fit: training.Fit
+    average_mindistance: float  # of the rows it was trained on to the originals
+
+
+def probe_release(
+    splits: Splits,
+    released: EmbeddingSet,
+    settings: HeadSettings,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Probe:
+    """Fit the head on released rows, standardised by their own statistics."""
+    rows, labels = _tensors(released, device)
+    originals, _ = _tensors(splits.train, device)
+    mean, std = metrics.moments(rows)
+    x = metrics.standardize(rows, mean, std)
+    generator = seeding.generator(seed, "head/fit", device)
+    batches = partial(training.shuffled, len(x), settings.batch_size, generator, x, labels)
+    head, fit = _fit_head(splits, mean, std, batches, settings, seed, device)
+    return Probe(head, mean, std, fit, metrics.average_mindistance(rows, originals))
+
+
+def probe_decoder(
+    splits: Splits,
+    decoder: Decoder,
+    variance: float,
+    settings: HeadSettings,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Probe:
+    """Fit the head online: every batch is freshly drawn from the frozen decoder.
+
+    Features are standardised by the real training set; the distance is that of as many fresh
+    rows as it has.
+    """
+    originals, _ = _tensors(splits.train, device)
+    mean, std = metrics.moments(originals)
+    generator = seeding.generator(seed, "head/fit", device)
+
+    def batches() -> Iterator[tuple[Tensor, ...]]:
+        labels = decoder.sample_labels(ONLINE_EPOCH * len(originals), generator)
+        block = BLOCK_BATCHES * settings.batch_size
+        drawn = decoder.sample(labels, variance, generator, block)
+        for rows, classes in zip(drawn, labels.split(block), strict=True):
+            x = metrics.standardize(rows, mean, std)
+            yield from zip(
+                x.split(settings.batch_size), classes.split(settings.batch_size), strict=True
+            )
+
+    head, fit = _fit_head(splits, mean, std, batches, settings, seed, device)
+    fresh = seeding.generator(seed, "head/distance", device)
+    labels = decoder.sample_labels(len(originals), fresh)
+    rows = torch.cat(list(decoder.sample(labels, variance, fresh)))
+    return Probe(head, mean, std, fit, metrics.average_mindistance(rows, originals))
+
+
+def evaluate(probe: Probe, test: EmbeddingSet, sigma: float, *, seed: int) -> metrics.Scores:
+    """Utility on real test rows, with N(0, sigma²) noise on their standardised features.
+
+    One seed draws the same noise for every sigma, only scaled.
+    """
+    device = probe.mean.device
+    rows, _ = _tensors(test, device)
+    x = metrics.standardize(rows, probe.mean, probe.std)
+    noise = torch.randn(
+        x.shape, generator=seeding.generator(seed, "test/noise", device), device=device
+    )
+    with torch.inference_mode():
+        probabilities = probe.head(x + sigma * noise).double().softmax(1)
+    return metrics.scores(probabilities.cpu().numpy(), test.labels)
+
+
+def _fit_head(
+    splits: Splits,
+    mean: Tensor,
+    std: Tensor,
+    batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+    settings: HeadSettings,
+    seed: int,
+    device: torch.device,
+) -> tuple[LinearHead, training.Fit]:
+    with seeding.global_seed(seed, "head/init"):
+        head = LinearHead(len(mean), splits.train.num_classes).to(device)
+    rows, labels = _tensors(splits.val, device)
+    x = metrics.standardize(rows, mean, std)
+    fit = training.fit(
+        head,
+        batches=batches,
+        loss=head.loss,
+        validation_loss=lambda: head.loss(x, labels),
+        learning_rate=settings.learning_rate,
+        num_epochs=settings.num_epochs,
+        patience=settings.patience,
+        plateau=schedule,
+        description="linear head",
+    )
+    return head, fit
+
+
+def _tensors(data: EmbeddingSet, device: torch.device) -> tuple[Tensor, Tensor]:
+    return (
+        torch.from_numpy(data.embeddings).to(device),
+        torch.from_numpy(data.labels).to(device),
+    )

@@ -1,0 +1,84 @@
+"""One fit loop for every model: batches, early stopping, best weights, progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
+
+from src.errors import InputError
+
+
+class Fit(NamedTuple):
+    """How a fit went."""
+
+    epochs: int  # run in all
+    best_epoch: int  # from 1; the one whose weights the model has now
+    best_loss: float  # its validation loss
+
+
+def shuffled(
+    rows: int, batch_size: int, generator: torch.Generator, *tensors: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors' rows in a fresh random order, in batches; the last one may be smaller."""
+    order = torch.randperm(rows, generator=generator, device=generator.device)
+    mixed = [tensor.index_select(0, order) for tensor in tensors]
+    yield from zip(*(tensor.split(batch_size) for tensor in mixed), strict=True)
+
+
+def fit(
+    model: nn.Module,
+    *,
+    batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+    loss: Callable[..., Tensor],
+    validation_loss: Callable[[], Tensor],
+    learning_rate: float,
+    num_epochs: int,
+    patience: int,
+    plateau: Callable[[torch.optim.Optimizer], ReduceLROnPlateau] | None = None,
+    description: str = "fit",
+) -> Fit:
+    """Train `model` with Adam until the validation loss stops falling; keep the best weights.
+
+    Args:
+        batches: gives one epoch's batches at each call.
+        loss: a batch → the scalar to minimise.
+        validation_loss: → the scalar that early stopping watches.
+        patience: epochs without a better validation loss before stopping.
+        plateau: makes the learning-rate schedule, stepped with the validation loss.
+
+    Raises:
+        InputError: the validation loss is not finite (training diverged).
+    """
+    parameters: list[Tensor] = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+    scheduler = plateau(optimizer) if plateau else None
+    best = [p.detach().clone() for p in parameters]
+    best_loss, best_epoch, epoch = math.inf, 0, 0
+    for epoch in tqdm(range(1, num_epochs + 1), desc=description, unit="epoch", disable=None):
+        for batch in batches():
+            optimizer.zero_grad()
+            loss(*batch).backward()
+            optimizer.step()
+        with torch.inference_mode():
+            value = float(validation_loss())  # the one host synchronisation of an epoch
+        if not math.isfinite(value):
+            raise InputError(
+                f"{description} diverged: validation loss {value} in epoch {epoch}; "
+                f"a smaller --learning_rate than {learning_rate:g} may help"
+            )
+        if value < best_loss:
+            best_loss, best_epoch = value, epoch
+            torch._foreach_copy_(best, [p.detach() for p in parameters])
+        elif epoch - best_epoch >= patience:
+            break
+        if scheduler is not None:
+            scheduler.step(value)
+    with torch.no_grad():
+        torch._foreach_copy_(parameters, best)
+    return Fit(epoch, best_epoch, best_loss)
