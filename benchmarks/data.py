@@ -1,0 +1,29 @@
+"""Data that the measurements run on: the bundled digits, and random rows of stated shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from src import backbones, datasets, embeddings
+from src.database import EmbeddingSet, Splits
+
+
+def digits() -> Splits:
+    """The digits as pixels: 1,293 / 144 / 360 rows, D = 64, C = 10."""
+    images = datasets.load("digits", root=Path())
+    pixels = backbones.load("pixels", images, device=torch.device("cpu"))
+    return Splits(**embeddings.embed("digits", images, pixels, num_workers=0))
+
+
+def varying(splits: Splits) -> Splits:
+    """The splits without the features that are constant in train."""
+    kept = np.ptp(splits.train.embeddings, axis=0) > 0
+    return Splits(
+        *(
+            EmbeddingSet(np.ascontiguousarray(part.embeddings[:, kept]), part.labels, part.meta)
+            for part in (splits.train, splits.val, splits.test)
+        )
+    )
