@@ -49,34 +49,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Embed the three splits; write them when all are done."""
     with distributed.session():
         args = parse_arguments(argv)
-        from src import backbones, database, datasets, embeddings, files
+        from src import embeddings
+        from src.database import Database
 
-        target = database.Database(args.database_root, args.dataset, args.backbone)
-        files.require_writable(target.folder)
-        device = distributed.device(args.device)
-        with distributed.rank_zero_first():
-            images = datasets.load(
-                args.dataset, root=args.dataset_root, image_size=args.image_size, task=args.task
-            )
-            backbone = backbones.load(
-                args.backbone,
-                images,
-                device=device,
-                image_size=args.image_size,
-                weights=args.weights,
-            )
-        sets = embeddings.embed(
-            args.dataset,
-            images,
-            backbone,
+        target = Database(args.database_root, args.dataset, args.backbone)
+        sets = embeddings.create(
+            target,
+            dataset_root=args.dataset_root,
+            device=args.device,
             image_size=args.image_size,
+            task=args.task,
+            weights=args.weights,
             precision=args.precision,
             batch_size=args.batch_size,
             num_workers=args.num_workers,
         )
         if distributed.rank() == 0:
             for split, data in sets.items():
-                database.write(target.path(split), data)
                 n, dimensions = data.embeddings.shape
                 print(f"{target.path(split)}: {n} rows, {dimensions} dimensions")
 

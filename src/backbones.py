@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
+from src import progress
 from src.datasets.base import ImageSplits, to_array, to_rgb
 from src.datasets.downloads import fetch
 from src.errors import DataError, InputError, MissingFileError, UnknownNameError
@@ -102,7 +102,7 @@ def _pixels(
         raise InputError(f"--weights {weights}: backbone '{name}' has no weights")
     splits = (images.train, images.val, images.test)
     everything = itertools.chain(*(map(split.__getitem__, range(len(split))) for split in splits))
-    bar = tqdm(everything, "looking for colour", sum(map(len, splits)), disable=None)
+    bar = progress.bar(everything, desc="looking for colour", total=sum(map(len, splits)))
     colour = any(image.mode == "RGB" for image in bar)  # ends at the first colour image
     width, height = images.train[0].size
     size = (image_size, image_size) if image_size else (height, width)

@@ -128,4 +128,5 @@ def _wait_for_all() -> None:
     try:
         torch.distributed.all_reduce(torch.zeros(1))
     except RuntimeError as error:
-        raise InputError("another process of this run has ended early") from error
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"another process of this run has ended early ({reason})") from error

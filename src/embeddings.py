@@ -6,23 +6,65 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from joblib import cpu_count  # type: ignore[import-untyped]
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from src import distributed
+from src import backbones, database, datasets, distributed, files, progress
 from src.backbones import Backbone
-from src.database import SPLITS, EmbeddingSet
+from src.database import SPLITS, Database, EmbeddingSet
 from src.datasets.base import ImageSet, ImageSplits
 from src.errors import DataError, InputError
 from src.provenance import fingerprint, fingerprint_arrays, versions
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_WORKERS = 8  # each holds two batches in memory
+
+
+def create(
+    target: Database,
+    *,
+    dataset_root: Path,
+    device: str = "auto",
+    image_size: int | None = None,
+    task: str | None = None,
+    weights: Path | None = None,
+    precision: str = "fp32",
+    batch_size: int = 128,
+    num_workers: int | None = None,
+) -> dict[str, EmbeddingSet]:
+    """Load the data set and backbone that `target` names, embed, write when all splits are done.
+
+    Returns:
+        The three sets; under torchrun every process has them, and rank 0 writes.
+
+    Raises:
+        InputError: data set or backbone cannot be had, an image not be read, ...
+    """
+    files.require_writable(target.folder)
+    resolved = distributed.device(device)
+    with distributed.rank_zero_first():
+        images = datasets.load(target.dataset, root=dataset_root, image_size=image_size, task=task)
+        backbone = backbones.load(
+            target.backbone, images, device=resolved, image_size=image_size, weights=weights
+        )
+    sets = embed(
+        target.dataset,
+        images,
+        backbone,
+        image_size=image_size,
+        precision=precision,
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+    if distributed.rank() == 0:
+        for split, data in sets.items():
+            database.write(target.path(split), data)
+    return sets
 
 
 def embed(
@@ -114,7 +156,7 @@ def extract(
     with (
         torch.inference_mode(),
         _arithmetic(device, precision),
-        tqdm(desc=title, total=total, unit=" rows", disable=None) as bar,
+        progress.bar(desc=title, total=total, unit=" rows") as bar,
     ):
         for index, batch in zip(share, loader, strict=True):
             if isinstance(batch, InputError):
