@@ -35,18 +35,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from src import devices, runs
     from src.anonymizers import Resources
 
-    outcomes = runs.run_online(
-        database,
-        splits,
-        anonymizer,
-        settings,
+    run = runs.OnlineRun(
+        database=database,
+        splits=splits,
+        anonymizer=anonymizer,
+        settings=settings,
         head=cli.head_settings(args),
         seed=args.seed,
-        sigmas=args.sigma,
-        resources=Resources(devices.resolve(args.device), ckpt_folder),
         output_root=args.output_root,
     )
-    print(*outcomes, sep="\n")
+    resources = Resources(devices.resolve(args.device), ckpt_folder)
+    print(*run.perform(args.sigma, resources), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import yaml
 
 from src import anonymizers
 from src.anonymizers import ANONYMIZERS, Anonymizer
 from src.errors import InputError, UnknownNameError
-
-if TYPE_CHECKING:
-    from src.probe import HeadSettings
+from src.head import HeadSettings
 
 SETTING = (
     "setting "  # what parsed settings of anonymizers are stored under, not to mix with others
@@ -256,8 +254,6 @@ def add_head_flags(parser: Parser) -> None:
 
 def head_settings(args: argparse.Namespace) -> HeadSettings:
     """The hyperparameters that the flags of `add_head_flags` give."""
-    from src.probe import HeadSettings
-
     return HeadSettings(
         learning_rate=args.learning_rate, num_epochs=args.num_epochs, batch_size=args.batch_size
     )
@@ -376,15 +372,14 @@ def probe_release(args: argparse.Namespace, sigmas: Sequence[float | None]) -> N
 
     from src import devices, runs
 
-    outcomes = runs.run_offline(
-        database,
-        splits,
-        released,
-        release_id,
+    run = runs.OfflineRun(
+        database=database,
+        splits=splits,
+        released=released,
+        release_id=release_id,
         head=head_settings(args),
         seed=args.seed,
-        sigmas=sigmas,
-        device=devices.resolve(args.device),
         output_root=args.output_root,
     )
-    print(*outcomes, sep="\n")
+    resources = anonymizers.Resources(devices.resolve(args.device))
+    print(*run.perform(sigmas, resources), sep="\n")

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
+from src import progress
 from src.errors import InputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Networks(NamedTuple):
@@ -134,7 +137,7 @@ def walk(
     weights = (privacy_weight, equidistance_weight, task_weight)
     size = batch_paths or len(lines)
     batches = list(zip(torch.split(lines, size), torch.split(labels, size), strict=True))
-    with tqdm(total=len(batches) * steps, desc="paths", unit="step", disable=None) as bar:
+    with progress.bar(total=len(batches) * steps, desc="paths", unit="step") as bar:
         walked = [_walk(part, ys, networks, weights, steps, lr, bar) for part, ys in batches]
     return torch.cat(walked)
 

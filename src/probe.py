@@ -7,7 +7,6 @@ distance of the rows it was trained on from the originals.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src import metrics, seeding, training
 from src.database import EmbeddingSet, Splits
+from src.head import HeadSettings as HeadSettings
 from src.models.cvae import Decoder
 from src.models.linear import LinearHead
 
@@ -24,16 +24,6 @@ ONLINE_EPOCH = 10  # an online epoch has so many times the rows of the training 
 BLOCK_BATCHES = 64  # online batches decoded at once
 
 schedule = partial(ReduceLROnPlateau, factor=0.1, patience=5, min_lr=1e-5)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSettings:
-    """Hyperparameters of the linear head (Adam on cross-entropy)."""
-
-    learning_rate: float = 1e-3
-    num_epochs: int = 100
-    batch_size: int = 128
-    patience: int = 5
 
 
 class Probe(NamedTuple):

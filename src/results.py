@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.database import Splits, data_folder
-from src.files import write_json
-from src.metrics import Scores
-from src.probe import HeadSettings, Probe
+from src.errors import DataError, MissingFileError
+from src.files import read_json, write_json
+from src.head import HeadSettings
 from src.provenance import fingerprint, versions
+
+if TYPE_CHECKING:
+    from src.metrics import Scores
+    from src.probe import Probe
+
+UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, the higher the better
+DISTANCE = "average_mindistance"
+METRICS = (*UTILITY, DISTANCE)
+MADE_FROM = ("id", "anonymizer", "settings", "head", "seed", "sigma", "inputs")
 
 
 def result_path(
@@ -87,3 +97,25 @@ def write(
             "seconds": round(seconds, 3),
         },
     )
+
+
+def read(path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A result if it is there, whole, and agrees with `expected`, else None.
+
+    Args:
+        expected: some or all items of the `identity` that the result must have.
+    """
+    try:
+        content = read_json(path)
+    except (MissingFileError, DataError):
+        return None
+    if not isinstance(content, dict) or any(content.get(k) != v for k, v in expected.items()):
+        return None
+    values = [content.get(name) for name in (*METRICS, "seconds")]
+    whole = all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    return content if whole and _is_genuine(content) else None
+
+
+def _is_genuine(content: Mapping[str, Any]) -> bool:
+    """Whether a result's fingerprint is that of what it says it was made from."""
+    return content.get("fingerprint") == fingerprint({key: content.get(key) for key in MADE_FROM})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src import anonymizers, results
 from src.anonymizers import Anonymizer, Resources
-from src.anonymizers.settings import CVAESettings
+from src.anonymizers.settings import DecoderSettings
 from src.database import Database, EmbeddingSet, Splits
-from src.metrics import Scores
-from src.probe import HeadSettings, Probe, evaluate, probe_decoder, probe_release
+from src.head import HeadSettings
+
+if TYPE_CHECKING:  # torch is imported when a head is fitted: what is missing is known without it
+    from src.metrics import Scores
+    from src.probe import Probe
 
 
 class Outcome(NamedTuple):
@@ -34,91 +37,137 @@ class Outcome(NamedTuple):
         )
 
 
-def run_offline(
-    database: Database,
-    splits: Splits,
-    released: EmbeddingSet,
-    release_id: str,
-    *,
-    head: HeadSettings,
-    seed: int,
-    sigmas: Sequence[float | None],
-    device: torch.device,
-    output_root: Path,
-) -> list[Outcome]:
-    """Fit the head on released rows and write a result for each noise level."""
-    made_from = {
-        "release_id": release_id,
-        "release": released.fingerprint,
-        "anonymizer": released.meta.get("anonymizer", release_id),
-        "settings": released.meta.get("settings", {}),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Run(ABC):
+    """One head: the data set it is for, how it is fitted, and where its results go."""
 
-    def fit() -> Probe:
-        return probe_release(splits, released, head, seed=seed, device=device)
+    database: Database
+    splits: Splits
+    head: HeadSettings
+    seed: int
+    output_root: Path
 
-    return _run(database, splits, fit, made_from, head, seed, sigmas, output_root)
+    @abstractmethod
+    def origin(self) -> dict[str, Any]:
+        """What the head is trained on, as `results.identity` names it."""
 
+    @abstractmethod
+    def prepare(self, resources: Resources) -> Callable[[], Probe]:
+        """Make what the head is trained on ready; the function returned fits it."""
 
-def run_online(
-    database: Database,
-    splits: Splits,
-    anonymizer: Anonymizer,
-    settings: CVAESettings,
-    *,
-    head: HeadSettings,
-    seed: int,
-    sigmas: Sequence[float | None],
-    resources: Resources,
-    output_root: Path,
-) -> list[Outcome]:
-    """Fit the head on fresh draws of a decoder and write a result for each noise level."""
-    decoder = anonymizers.decoder(
-        anonymizer, settings, splits.train, splits.val, seed=seed, resources=resources
-    )
-    made_from = {
-        "release_id": anonymizer.release_id(settings, seed),
-        "release": None,
-        "anonymizer": anonymizer.name,
-        "settings": asdict(settings),
-    }
-
-    def fit() -> Probe:
-        return probe_decoder(
-            splits, decoder, settings.variance, head, seed=seed, device=resources.device
+    def path(self, sigma: float | None) -> Path:
+        """The file of the result at that noise level."""
+        return results.result_path(
+            self.output_root,
+            self.database.dataset,
+            self.database.backbone,
+            self.origin()["release_id"],
+            self.seed,
+            sigma,
         )
 
-    return _run(database, splits, fit, made_from, head, seed, sigmas, output_root)
+    def missing(self, sigmas: Sequence[float | None]) -> list[float | None]:
+        """The noise levels whose result is absent, damaged or of other settings or inputs."""
+        return [s for s in sigmas if results.read(self.path(s), self._identity(s)) is None]
+
+    def perform(self, sigmas: Sequence[float | None], resources: Resources) -> list[Outcome]:
+        """Fit the head and write a result for each noise level.
+
+        Raises:
+            InputError: the head cannot be fitted, or a result not be written.
+        """
+        from src.probe import evaluate
+
+        fit = self.prepare(resources)
+        started = time.perf_counter()
+        probe = fit()
+        fitted = time.perf_counter() - started
+        outcomes = []
+        for sigma in sigmas:
+            started = time.perf_counter()
+            scores = evaluate(probe, self.splits.test, sigma or 0.0, seed=self.seed)
+            results.write(
+                self.path(sigma),
+                self._identity(sigma),
+                probe,
+                scores,
+                dataset=self.database.dataset,
+                backbone=self.database.backbone,
+                seconds=fitted + time.perf_counter() - started,
+            )
+            outcomes.append(Outcome(self.path(sigma), sigma, scores, probe.average_mindistance))
+        return outcomes
+
+    def _identity(self, sigma: float | None) -> dict[str, Any]:
+        return results.identity(
+            self.splits, **self.origin(), head=self.head, seed=self.seed, sigma=sigma
+        )
 
 
-def _run(
-    database: Database,
-    splits: Splits,
-    fit: Callable[[], Probe],
-    made_from: dict[str, Any],
-    head: HeadSettings,
-    seed: int,
-    sigmas: Sequence[float | None],
-    output_root: Path,
-) -> list[Outcome]:
-    started = time.perf_counter()
-    probe = fit()
-    fitted = time.perf_counter()
-    outcomes = []
-    for sigma in sigmas:
-        begun = time.perf_counter()
-        scores = evaluate(probe, splits.test, sigma or 0.0, seed=seed)
-        path = results.result_path(
-            output_root, database.dataset, database.backbone, made_from["release_id"], seed, sigma
+@dataclass(frozen=True, kw_only=True)
+class OfflineRun(Run):
+    """A head on released rows."""
+
+    release_id: str
+    released: EmbeddingSet
+
+    def origin(self) -> dict[str, Any]:
+        """The released rows, and what their file says of them."""
+        return {
+            "release_id": self.release_id,
+            "release": self.released.fingerprint,
+            "anonymizer": self.released.meta.get("anonymizer", self.release_id),
+            "settings": self.released.meta.get("settings", {}),
+        }
+
+    def prepare(self, resources: Resources) -> Callable[[], Probe]:
+        """The rows are there."""
+        from src.probe import probe_release
+
+        return partial(
+            probe_release,
+            self.splits,
+            self.released,
+            self.head,
+            seed=self.seed,
+            device=resources.device,
         )
-        results.write(
-            path,
-            results.identity(splits, **made_from, head=head, seed=seed, sigma=sigma),
-            probe,
-            scores,
-            dataset=database.dataset,
-            backbone=database.backbone,
-            seconds=fitted - started + time.perf_counter() - begun,
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineRun(Run):
+    """A head on fresh draws of a decoder."""
+
+    anonymizer: Anonymizer
+    settings: DecoderSettings
+
+    def origin(self) -> dict[str, Any]:
+        """The decoder's settings; no rows are released."""
+        return {
+            "release_id": self.anonymizer.release_id(self.settings, self.seed),
+            "release": None,
+            "anonymizer": self.anonymizer.name,
+            "settings": asdict(self.settings),
+        }
+
+    def prepare(self, resources: Resources) -> Callable[[], Probe]:
+        """Fit the decoder, or find its checkpoint."""
+        from src.probe import probe_decoder
+
+        decoder = anonymizers.decoder(
+            self.anonymizer,
+            self.settings,
+            self.splits.train,
+            self.splits.val,
+            seed=self.seed,
+            resources=resources,
         )
-        outcomes.append(Outcome(path, sigma, scores, probe.average_mindistance))
-    return outcomes
+        return partial(
+            probe_decoder,
+            self.splits,
+            decoder,
+            self.settings.variance,
+            self.head,
+            seed=self.seed,
+            device=resources.device,
+        )

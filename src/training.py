@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from tqdm import tqdm
 
 from src.errors import InputError
+from src.progress import bar
 
 
 class Fit(NamedTuple):
@@ -60,7 +60,7 @@ def fit(
     scheduler = plateau(optimizer) if plateau else None
     best = [p.detach().clone() for p in parameters]
     best_loss, best_epoch, epoch = math.inf, 0, 0
-    for epoch in tqdm(range(1, num_epochs + 1), desc=description, unit="epoch", disable=None):
+    for epoch in bar(range(1, num_epochs + 1), desc=description, unit="epoch"):
         for batch in batches():
             optimizer.zero_grad()
             loss(*batch).backward()

@@ -124,15 +124,29 @@ def anonymize(
     meta = {
         **{key: train.meta[key] for key in inherited if key in train.meta},
         "split": "train",
-        "anonymizer": anonymizer.name,
-        "settings": dataclasses.asdict(settings),
-        "seed": seed if anonymizer.seeded else None,
+        **made_from(anonymizer, settings, train, val, seed=seed),
         "device": resources.device.type,
-        "source": {"train": train.fingerprint, "val": val.fingerprint},
         "facts": release.facts,
         "versions": versions(),
     }
     return EmbeddingSet(release.embeddings, release.labels, meta)
+
+
+def made_from(
+    anonymizer: Anonymizer,
+    settings: Settings,
+    train: EmbeddingSet,
+    val: EmbeddingSet,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """What determines a release but for versions and device; part of its file's `meta`."""
+    return {
+        "anonymizer": anonymizer.name,
+        "settings": dataclasses.asdict(settings),
+        "seed": seed if anonymizer.seeded else None,
+        "source": {"train": train.fingerprint, "val": val.fingerprint},
+    }
 
 
 def decoder(

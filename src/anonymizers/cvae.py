@@ -65,11 +65,11 @@ def fit(
     Raises:
         InputError: training diverged.
     """
-    unsampled = dataclasses.replace(settings, variance=1.0)  # sampling is no part of the fit
+    fitted = settings.for_fit()
     made_from = {
         "train": train.fingerprint,
         "val": val.fingerprint,
-        "settings": dataclasses.asdict(unsampled),
+        "settings": dataclasses.asdict(fitted),
         "seed": seed,
         "device": resources.device.type,
         "versions": versions(),
@@ -82,8 +82,7 @@ def fit(
     path = None
     if resources.ckpt_folder is not None:
         path = (
-            resources.ckpt_folder
-            / f"{'-'.join(['cvae', *unsampled.tags, f's{seed}'])}.safetensors"
+            resources.ckpt_folder / f"{'-'.join(['cvae', *fitted.tags, f's{seed}'])}.safetensors"
         )
     stored = checkpoints.load(path, made_from) if path else None
     if stored:

@@ -21,12 +21,12 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from src.anonymizers import Release, Resources
 from src.anonymizers.settings import KSameSettings
 from src.database import EmbeddingSet
 from src.errors import InputError
+from src.progress import bar
 
 BLOCK_BYTES = 8 << 20  # of a block of the distance matrix while it is made
 EXACT_ROWS = 4096  # rows whose float64 differences are held at once
@@ -74,7 +74,7 @@ def group(embeddings: np.ndarray, k: int, resources: Resources) -> np.ndarray:
     """
     rows = np.arange(len(embeddings) - len(embeddings) % k)
     made = []
-    with tqdm(total=len(rows), desc=f"k-Same k={k}", unit="row", disable=None) as progress:
+    with bar(total=len(rows), desc=f"k-Same k={k}", unit="row") as progress:
         while len(rows):
             # Once half of the rows are grouped, start anew on the rest: the arrays shrink, and
             # errors of the running sums do not build up.

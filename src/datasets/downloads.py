@@ -16,6 +16,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from src import progress
 from src.errors import DataError, MissingFileError
 from src.files import building, replacing
 
@@ -51,14 +52,12 @@ def fetch(url: str, path: Path, md5: str | None = None) -> None:
 
 
 def _received(url: str, name: str, by_hand: str) -> Iterator[bytes]:
-    from tqdm import tqdm
-
     log.info("downloading %s", url)
     request = Request(url, headers={"User-Agent": "Mozilla/5.0"})  # some hosts refuse urllib's
     try:
         with urlopen(request, timeout=TIMEOUT) as response:
             size, received = response.length, 0
-            with tqdm(total=size, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+            with progress.bar(total=size, unit="B", unit_scale=True, desc=name) as bar:
                 while chunk := response.read(CHUNK):
                     received += len(chunk)
                     bar.update(len(chunk))
@@ -77,13 +76,11 @@ def unpack(archive: Path, folder: Path) -> None:
         DataError: the archive is damaged.
         OutputError: `folder` cannot be written.
     """
-    from tqdm import tqdm
-
     log.info("unpacking %s", archive)
     with building(folder) as temporary:
         try:
             with tarfile.open(archive) as tar:
-                members = tqdm(tar, desc=archive.name, unit=" files", disable=None)
+                members = progress.bar(tar, desc=archive.name, unit=" files")
                 tar.extractall(temporary, members=members, filter="data")
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise DataError(

@@ -174,9 +174,8 @@ def write(
         MissingFileError, DataError: an image is missing or damaged.
         OutputError: `output` cannot be written.
     """
-    from tqdm import tqdm
-
     from src.datasets.base import ImageFiles
+    from src.progress import bar
 
     work = [(split, row) for split, rows in splits.items() for row in rows]
     files = [source / row.disease / f"{row.file_name}.jpg" for _, row in work]
@@ -185,7 +184,7 @@ def write(
             raise MissingFileError(f"image {file} does not exist, but the labels file lists it")
     images = ImageFiles(files)
     with building(output) as temporary:
-        for index, (split, row) in enumerate(tqdm(work, unit=" images", disable=None)):
+        for index, (split, row) in enumerate(bar(work, unit=" images")):
             folder = temporary / output.name / split / row.disease
             folder.mkdir(parents=True, exist_ok=True)
             target = folder / files[index].name

@@ -1,0 +1,22 @@
+"""Progress bars: on a terminal, and not where TQDM_DISABLE=1 asks for quiet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """A tqdm bar on standard error if that is a terminal.
+
+    tqdm reads TQDM_DISABLE once, when it is imported, and not where `disable` is passed; here
+    the variable counts at every call, so that a sweep can silence the bars within its runs.
+    """
+    from tqdm import tqdm
+
+    silent = os.environ.get("TQDM_DISABLE") == "1"
+    return tqdm(iterable, disable=True if silent else None, **options)
