@@ -1,0 +1,1 @@
+"""The privacy audit: what a release gives away about the rows it was made from."""

@@ -1,0 +1,198 @@
+"""Attacks on a release, as scores or truth values of rows; `statistics` makes figures of them.
+
+M are the rows the release was made from (members), H real rows that nothing has seen
+(non-members), A the distinct released rows. Distances are Euclidean on the embeddings as they are
+released: scaling them by statistics of M would tell the attacker about M, and by those of A would
+measure every release with a ruler of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from src import metrics
+from src.database import EmbeddingSet
+
+TINY = float(np.finfo(np.float32).tiny)  # stands for distance 0 under a logarithm
+
+
+class Hits(NamedTuple):
+    """How many released rows have each real row as their nearest; ties count half on each side."""
+
+    members: np.ndarray  # (m,) float64
+    non_members: np.ndarray  # (h,) float64
+
+
+def subset(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
+    """The rows of those numbers, or where those truth values are true."""
+    return EmbeddingSet(data.embeddings[rows], data.labels[rows], data.meta)
+
+
+def copies(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
+    """A number for each row (n,) int64, the same for exact copies (of the label too)."""
+    rows = np.ascontiguousarray(data.embeddings + 0.0)  # -0.0 becomes 0.0, the bytes comparable
+    if labels:
+        rows = np.column_stack((rows, data.labels.astype(np.float32)))
+    raw = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]
+    return np.unique(raw, return_inverse=True)[1].astype(np.int64).reshape(-1)
+
+
+def distinct(data: EmbeddingSet) -> EmbeddingSet:
+    """The rows without exact copies (same embedding and label), in order of first appearance."""
+    first = np.unique(copies(data, labels=True), return_index=True)[1]
+    return subset(data, np.sort(first))
+
+
+def unlike(data: EmbeddingSet, others: EmbeddingSet) -> EmbeddingSet:
+    """The rows whose embedding is not among the others."""
+    both = EmbeddingSet(
+        np.concatenate((data.embeddings, others.embeddings)),
+        np.concatenate((data.labels, others.labels)),
+    )
+    numbers = copies(both, labels=False)
+    return subset(data, ~np.isin(numbers[: len(data)], numbers[len(data) :]))
+
+
+def nearest(
+    queries: np.ndarray, references: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (m,) float64 and number (m,) int64 of each query's nearest reference."""
+    found = metrics.nearest(
+        torch.from_numpy(queries).to(device), torch.from_numpy(references).to(device)
+    )
+    return found.distances[:, 0].cpu().numpy().astype(np.float64), found.indices[
+        :, 0
+    ].cpu().numpy()
+
+
+def nearest_neighbour_scores(
+    rows: EmbeddingSet, release: EmbeddingSet, device: torch.device
+) -> np.ndarray:
+    """Minus the distance to the nearest released row of the same label (n,).
+
+    -inf where the release has no row of that label: the attacker takes the row for no member.
+    """
+    scores = np.full(len(rows), -np.inf)
+    for label in np.intersect1d(rows.labels, release.labels):
+        ours, theirs = rows.labels == label, release.labels == label
+        scores[ours] = -nearest(rows.embeddings[ours], release.embeddings[theirs], device)[0]
+    return scores
+
+
+def calibrated_scores(
+    rows: EmbeddingSet, release: EmbeddingSet, references: EmbeddingSet, device: torch.device
+) -> np.ndarray:
+    """Log distance to the nearest reference minus log distance to the nearest released row (n,).
+
+    After DOMIAS (van Breugel et al., AISTATS 2023): a row near the release in a region where
+    real rows are dense anyway is no sign of membership.
+
+    Args:
+        references: real rows the attacker has, neither members nor non-members.
+    """
+    expected, seen = (
+        np.log(np.maximum(nearest(rows.embeddings, other.embeddings, device)[0], TINY))
+        for other in (references, release)
+    )
+    return np.asarray(expected - seen)
+
+
+def shadow_memberships(labels: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:
+    """Random halves of rows, for each shadow (shadows, n) bool.
+
+    Every second half is the complement of the one before, so that each row is in and out equally
+    often; halves are drawn within each label.
+    """
+    inside = np.empty((shadows, len(labels)), dtype=bool)
+    for shadow in range(0, shadows, 2):
+        for label in np.unique(labels):
+            rows = rng.permutation(np.flatnonzero(labels == label))
+            inside[shadow, rows] = (np.arange(len(rows)) + rng.integers(2)) % 2 == 0
+        inside[shadow + 1 : shadow + 2] = ~inside[shadow]
+    return inside
+
+
+def likelihood_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Log likelihood ratio of each row's score, Gaussian where it was in against where it was out.
+
+    LiRA (Carlini et al., S&P 2022) with one variance σ² for all rows and both sides, as shadows
+    are few and a side may have no spread at all (a release of the rows themselves). The ratio is
+    then (μ_in - μ_out) · (score - (μ_in + μ_out) / 2) / σ². For the same reason each row's gap
+    μ_in - μ_out is shrunk towards the mean gap by the share of the gaps' variance that is no
+    sampling noise (James and Stein): noise in it costs the attack more than any other error.
+
+    Args:
+        target: (n,) scores against the release under attack.
+        shadows: (s, n) scores against releases made from known halves.
+        inside: (s, n) bool, whether the row was in that half; each row has been in and out.
+    """
+    finite = shadows[np.isfinite(shadows)]  # -inf stands for labels that a release lacks
+    lowest = finite.min(initial=0.0)
+    target, shadows = np.maximum(target, lowest), np.maximum(shadows, lowest)
+    times_in, times_out = inside.sum(0), (~inside).sum(0)
+    mean_in = np.where(inside, shadows, 0).sum(0) / times_in
+    mean_out = np.where(inside, 0, shadows).sum(0) / times_out
+    residuals = shadows - np.where(inside, mean_in, mean_out)
+    freedom = max(1, residuals.size - 2 * residuals.shape[1])
+    variance = max(float(np.square(residuals).sum()) / freedom, TINY)
+    gap = mean_in - mean_out
+    noise = variance * float((1 / times_in + 1 / times_out).mean())
+    signal = max(0.0, 1 - noise / max(float(gap.var()), TINY))
+    gap = gap.mean() + signal * (gap - gap.mean())
+    return np.asarray(gap * (target - (mean_in + mean_out) / 2) / variance)
+
+
+def linked(
+    rows: EmbeddingSet,
+    release: EmbeddingSet,
+    halves: tuple[np.ndarray, np.ndarray],
+    device: torch.device,
+) -> np.ndarray:
+    """Whether the released row nearest by either half of the dimensions is the same (n,) bool.
+
+    Args:
+        halves: numbers of the dimensions that two attackers hold.
+    """
+    numbers = copies(release, labels=False)
+    one, other = (
+        numbers[nearest(rows.embeddings[:, half], release.embeddings[:, half], device)[1]]
+        for half in halves
+    )
+    return np.asarray(one == other)
+
+
+def nearest_real_rows(
+    release: EmbeddingSet, members: EmbeddingSet, non_members: EmbeddingSet, device: torch.device
+) -> Hits:
+    """How many released rows have each real row as their nearest."""
+    to_members, member = nearest(release.embeddings, members.embeddings, device)
+    to_others, other = nearest(release.embeddings, non_members.embeddings, device)
+    won = (to_members < to_others) + (to_members == to_others) / 2
+    return Hits(
+        np.bincount(member, won, minlength=len(members)),
+        np.bincount(other, 1 - won, minlength=len(non_members)),
+    )
+
+
+def copying_share(member_hits: np.ndarray, non_member_hits: np.ndarray) -> np.ndarray:
+    """Share of released rows nearer to M than to as many rows of H: 0.5 is chance.
+
+    From the mean hits of a row of M and of a row of H, so that H need not be as large as M.
+    """
+    return _ratio(member_hits, member_hits + non_member_hits)
+
+
+def excess_linkability(members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
+    """(p_M - p_H) / (1 - p_H): linked members beyond what is linked of any real rows.
+
+    Giomi et al., PETS 2023, equation 4. NaN where every non-member is linked.
+    """
+    return _ratio(members - non_members, 1 - non_members)
+
+
+def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """The quotient, NaN where the divisor is 0."""
+    return np.divide(over, under, out=np.full_like(under, np.nan), where=under != 0)

@@ -1,0 +1,73 @@
+"""How well a release covers the real rows: the other side of every privacy figure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src import metrics
+from src.database import EmbeddingSet
+
+NEIGHBOURS = 5
+BLOCK_ELEMENTS = 1 << 22  # of a block of the distance matrix
+
+
+class Manifold(NamedTuple):
+    """Coverage and density before averaging (Naeem et al., ICML 2020)."""
+
+    covered: np.ndarray  # (n,) float64: 1 for a real row with a released row in its ball
+    density: np.ndarray  # (m,) float64: balls around a released row, over k
+
+
+def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) -> Manifold:
+    """Coverage and density within each label, k = 5.
+
+    A real row's ball reaches to its k-th nearest real row of the same label (the farthest one
+    where a label has fewer) and is open, so that releasing the real rows gives 1 for both.
+    Labels with one real row have no ball and are left out.
+
+    Args:
+        release, real: rows without exact copies.
+    """
+    covered, density = [], []
+    for label in np.unique(real.labels):
+        ours = real.embeddings[real.labels == label]
+        theirs = release.embeddings[release.labels == label]
+        k = min(NEIGHBOURS, len(ours) - 1)
+        if not k:
+            continue
+        x, y = (torch.from_numpy(rows).to(device).double() for rows in (ours, theirs))
+        # the shortening keeps a row on the rim outside whatever its distance is rounded to
+        radii = metrics.nearest(x, x, k + 1).distances[:, k] * (1 - 1e-9)
+        balls, inside = _balls(x, radii, y)
+        covered.append(balls.double())
+        density.append(inside.double() / k)
+    return Manifold(*(torch.cat(part).cpu().numpy() for part in (covered, density)))
+
+
+def _balls(centres: Tensor, radii: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each ball [n] holds a point [m, D], and how many balls hold each point [m]."""
+    holds = torch.zeros(len(centres), dtype=torch.bool, device=centres.device)
+    counts = [torch.zeros(0, dtype=torch.int64, device=centres.device)]
+    for block in points.split(max(1, BLOCK_ELEMENTS // len(centres))):
+        within = torch.cdist(block, centres) < radii
+        holds |= within.any(0)
+        counts.append(within.sum(1))
+    return holds, torch.cat(counts)
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared Fréchet distance of the Gaussians fitted to rows (n, D) and (m, D).
+
+    |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½), as in the FID (Heusel et al., NeurIPS 2017).
+    """
+    first, second = (np.cov(rows, rowvar=False, bias=True, dtype=np.float64) for rows in (a, b))
+    first, second = np.atleast_2d(first), np.atleast_2d(second)
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
+    shift = np.square(a.mean(0, dtype=np.float64) - b.mean(0, dtype=np.float64)).sum()
+    return float(shift + np.trace(first) + np.trace(second) - 2 * cross)

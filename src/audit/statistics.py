@@ -1,0 +1,237 @@
+"""Figures of an audit as pure functions of arrays, each with a 95 % bootstrap interval.
+
+Members and non-members are resampled separately (stratified bootstrap), so that every repetition
+has as many of each as there are. Higher scores mean "member"; scores may be infinite, not NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95  # of the intervals
+BLOCK_ELEMENTS = 1 << 22  # of a block of bootstrap repetitions
+
+
+class Estimate(NamedTuple):
+    """A figure and its percentile bootstrap interval; None where there is no such number."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Membership(NamedTuple):
+    """How well scores tell members from non-members."""
+
+    auc: Estimate  # P(member scores higher) + P(equal) / 2
+    tpr: dict[float, Estimate]  # share of members found, by share of non-members accused
+    balanced_accuracy: Estimate  # (TPR + TNR) / 2 at thresholds found on other rows
+
+
+class Roc(NamedTuple):
+    """The corners of a ROC curve, from (0, 0) to (1, 1); scores >= threshold are positive."""
+
+    fpr: np.ndarray  # (p,) float64, ascending
+    tpr: np.ndarray  # (p,) float64, ascending
+    thresholds: np.ndarray  # (p,) float64, descending, the first infinite
+
+
+def membership(
+    members: np.ndarray,
+    non_members: np.ndarray,
+    *,
+    fprs: tuple[float, ...],
+    repetitions: int,
+    rng: np.random.Generator,
+) -> Membership:
+    """All figures of one membership attack from its scores.
+
+    A false-positive rate below one row of the non-members cannot be told from 0, so that the true
+    positives at it have no estimate (None).
+
+    Args:
+        members: (m,) scores of rows that the release was made from.
+        non_members: (h,) scores of rows that it was not made from.
+        fprs: the false-positive rates for `tpr`.
+    """
+    levels, bins = np.unique(np.concatenate((members, non_members)), return_inverse=True)
+    if np.isnan(levels).any():
+        raise ValueError("a score is NaN")
+    ours, theirs = bins[: len(members)], bins[len(members) :]
+    resolved = [rate for rate in fprs if rate * len(non_members) >= 1]
+
+    def figures(positives: np.ndarray, negatives: np.ndarray) -> list[np.ndarray]:
+        return [_auc(positives, negatives)] + [_tpr(positives, negatives, r) for r in resolved]
+
+    point = figures(_count(ours, len(levels)), _count(theirs, len(levels)))
+    draws = [
+        figures(
+            _resampled(ours, len(levels), rows, rng), _resampled(theirs, len(levels), rows, rng)
+        )
+        for rows in _blocks(repetitions, len(bins))
+    ]
+    auc, *tprs = (
+        _estimate(float(p[0]), d)
+        for p, d in zip(point, np.concatenate(draws, axis=1), strict=True)
+    )
+    found = dict(zip(resolved, tprs, strict=True))
+    return Membership(
+        auc,
+        {rate: found.get(rate, Estimate(None)) for rate in fprs},
+        balanced_accuracy(members, non_members, repetitions=repetitions, rng=rng),
+    )
+
+
+def balanced_accuracy(
+    members: np.ndarray, non_members: np.ndarray, *, repetitions: int, rng: np.random.Generator
+) -> Estimate:
+    """(TPR + TNR) / 2 with each half of the rows judged by the best threshold of the other.
+
+    The best threshold on the judged rows themselves is above 0.5 even for scores that know
+    nothing; crossed thresholds have no such bias.
+    """
+    found = np.empty(len(members), dtype=bool)
+    accused = np.empty(len(non_members), dtype=bool)
+    half_m, half_h = _halves(len(members), rng), _halves(len(non_members), rng)
+    for side in (False, True):
+        curve = roc(members[half_m == side], non_members[half_h == side])
+        best = int(np.argmax(curve.tpr - curve.fpr))
+        gap = curve.thresholds[best : best + 2]
+        threshold = gap.mean() if np.isfinite(gap).all() else gap[0]
+        found[half_m != side] = members[half_m != side] >= threshold
+        accused[half_h != side] = non_members[half_h != side] >= threshold
+    return of_means(
+        lambda tpr, fpr: (tpr + 1 - fpr) / 2, found, accused, repetitions=repetitions, rng=rng
+    )
+
+
+def roc(members: np.ndarray, non_members: np.ndarray) -> Roc:
+    """The ROC curve of scores; rows with equal scores enter together."""
+    levels, bins = np.unique(np.concatenate((members, non_members)), return_inverse=True)
+    counts = (_count(b, len(levels)) for b in (bins[: len(members)], bins[len(members) :]))
+    tpr, fpr = (np.concatenate(([0.0], _above(c)[0, ::-1] / c.sum())) for c in counts)
+    return Roc(fpr, tpr, np.concatenate(([np.inf], levels[::-1])))
+
+
+def of_means(
+    function: Callable[..., np.ndarray],
+    *samples: np.ndarray,
+    repetitions: int,
+    rng: np.random.Generator,
+) -> Estimate:
+    """A figure that depends on the means of independent samples alone, such as a share.
+
+    Args:
+        function: means → figure, elementwise on arrays; NaN where it is not defined.
+        samples: (n_i,) numbers or truth values, each resampled separately.
+    """
+    means = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    point = function(*(np.array([sample.mean()]) for sample in means))
+    resampled = [_resampled_means(sample, repetitions, rng) for sample in means]
+    return _estimate(float(point[0]), function(*resampled))
+
+
+def share_below_quantile(
+    values: np.ndarray,
+    references: np.ndarray,
+    quantile: float,
+    *,
+    repetitions: int,
+    rng: np.random.Generator,
+) -> Estimate:
+    """Share of values at or below a quantile of the references; both samples are resampled.
+
+    None where the references are too few to have such a quantile (n · quantile < 1).
+    """
+    if len(references) * quantile < 1:
+        return Estimate(None)
+    ordered = np.sort(values)
+    draws = [
+        np.quantile(references[rng.integers(0, len(references), (rows, len(references)))],
+                    quantile, axis=1)
+        for rows in _blocks(repetitions, len(references))
+    ]  # fmt: skip
+
+    def share(bound: np.ndarray) -> np.ndarray:
+        return np.searchsorted(ordered, bound, side="right") / len(ordered)
+
+    resampled = rng.binomial(len(ordered), share(np.concatenate(draws))) / len(ordered)
+    return _estimate(float(share(np.quantile(references, quantile))), resampled)
+
+
+def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
+    """The most members that any attack finds at a false-positive rate under (ε, δ)-DP.
+
+    TPR ≤ e^ε·FPR + δ, and by the same promise for the complements 1 - FPR ≤ e^ε·(1 - TPR) + δ
+    (Kairouz, Oh, Viswanath, ICML 2015, theorem 2.1).
+    """
+    direct = math.exp(epsilon) * fpr + delta
+    complement = 1 - math.exp(-epsilon) * (1 - delta - fpr)
+    return np.minimum(np.minimum(direct, complement), 1.0)
+
+
+def _auc(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """Counts by ascending level (b, levels) → area under the ROC curve (b,)."""
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    return (positives * below).sum(1) / (positives.sum(1) * negatives.sum(1))
+
+
+def _tpr(positives: np.ndarray, negatives: np.ndarray, fpr: float) -> np.ndarray:
+    """Counts by ascending level (b, levels) → largest TPR with at most that FPR (b,)."""
+    # 1e-9: 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
+    allowed = np.floor(fpr * negatives.sum(1) + 1e-9)
+    affordable = _above(negatives) <= allowed[:, None]  # false ... false true ... true
+    accepted = np.where(affordable, positives, 0).sum(1)
+    return np.asarray(accepted / positives.sum(1))
+
+
+def _above(counts: np.ndarray) -> np.ndarray:
+    """Counts by ascending level (b, levels) → rows at each level or above (b, levels)."""
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+
+
+def _count(bins: np.ndarray, levels: int) -> np.ndarray:
+    return np.bincount(bins, minlength=levels)[None]
+
+
+def _resampled(
+    bins: np.ndarray, levels: int, repetitions: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Levels of rows (n,) → counts by level of as many rows drawn with replacement (b, levels)."""
+    drawn = bins[rng.integers(0, len(bins), (repetitions, len(bins)))]
+    drawn += levels * np.arange(repetitions)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=repetitions * levels)
+    return counts.reshape(repetitions, levels)
+
+
+def _resampled_means(sample: np.ndarray, repetitions: int, rng: np.random.Generator) -> np.ndarray:
+    draws = [
+        sample[rng.integers(0, len(sample), (rows, len(sample)))].mean(1)
+        for rows in _blocks(repetitions, len(sample))
+    ]
+    return np.concatenate(draws)
+
+
+def _blocks(repetitions: int, elements: int) -> Iterator[int]:
+    """Split repetitions of that many elements each into blocks that fit in memory."""
+    rows = max(1, BLOCK_ELEMENTS // elements)
+    for start in range(0, repetitions, rows):
+        yield min(rows, repetitions - start)
+
+
+def _halves(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Random truth values (n,), half of them true."""
+    return rng.permutation(n) % 2 == 0
+
+
+def _estimate(value: float, draws: np.ndarray) -> Estimate:
+    """The value with the central interval of the draws that are defined."""
+    defined = draws[~np.isnan(draws)]
+    if math.isnan(value) or not len(defined):
+        return Estimate(None)
+    low, high = np.quantile(defined, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Estimate(value, float(low), float(high))
