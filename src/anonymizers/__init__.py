@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from src.anonymizers.settings import CVAESettings, IdentitySettings, KSameSettings, Settings
+from src.anonymizers.settings import (
+    CVAESettings,
+    GaussianSettings,
+    IdentitySettings,
+    KSameSettings,
+    Settings,
+)
 from src.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -81,6 +87,7 @@ ANONYMIZERS = {
     entry.name: entry
     for entry in (
         Anonymizer("identity", IdentitySettings, "identity", seeded=False),
+        Anonymizer("gaussian", GaussianSettings, "gaussian"),
         Anonymizer("ksame", KSameSettings, "ksame", seeded=False),
         Anonymizer("cvae", CVAESettings, "cvae"),
         Anonymizer("cvae-online", CVAESettings, "cvae", online=True),

@@ -98,6 +98,11 @@ class IdentitySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GaussianSettings(Settings):
+    """One Gaussian a class, its covariance shrunk as far as the data ask for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class KSameSettings(Settings):
     """k-Same: groups of k nearest neighbours replaced by their mean (SPEC section 2)."""
 
