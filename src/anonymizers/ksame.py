@@ -4,33 +4,34 @@ The grouping is greedy (the k-Same baseline of Di Salvo et al., BMVC 2024): amon
 grouped, the one whose summed Euclidean distance to all the others is largest takes its k-1
 nearest with it.
 
-Rounding. The groups are a function of the data alone: not of the path (matrix held in memory or
-distances made on the fly), of the device or of the number of threads. Distances come from float32
-matrix products, which carry an error bound; where the bound leaves a choice open, the rows in
-question are compared again by float64 distances taken from the differences, whose sums are
-correctly rounded (math.fsum). What is still equal: the first row of equal sums starts the group,
-the later rows of equally near ones join it. (Pixels on a few grey levels tie often; either rule
-for neighbours is as good, and this one comes nearer to published figures on such data.)
+Rounding. The groups are a function of the data alone: not of the path (distances held in memory
+or made on the fly), of the device or of the number of threads, because nothing but two defined
+roundings happens. Rows are moved to whole numbers, their largest distance from the mean becoming
+2²⁴ to 2²⁵; dot products, squared distances and sums of such rows are whole numbers below 2⁵³,
+which float64 holds exactly in whatever order they are added. Distances are the square roots of
+exact squares, to the nearest whole number. So both roundings are relative to the largest
+distance, each of the order of float32's. What is equal then: the first row of equal sums starts
+the group, the later rows of equally near ones join it. (Pixels on a few grey levels tie often;
+either rule for neighbours is as good, and this one comes nearer to published figures on such
+data.)
 """
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import trange
 
 from src.anonymizers import Release, Resources
 from src.anonymizers.settings import KSameSettings
 from src.database import EmbeddingSet
 from src.errors import InputError
-from src.progress import bar
 
-BLOCK_BYTES = 8 << 20  # of a block of the distance matrix while it is made
-EXACT_ROWS = 4096  # rows whose float64 differences are held at once
-RESTART_ROWS = 512  # below so many rows a restart costs more than it saves
+NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
+TILE = 512  # rows and columns of a tile of the distance matrix: float64 within a cache
 
 
 def release(
@@ -46,18 +47,7 @@ def release(
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
-    if settings.per_class:
-        parts = [np.flatnonzero(train.labels == c) for c in np.unique(train.labels)]
-    else:
-        parts = [np.arange(len(train))]
-    groups = []
-    for rows in parts:
-        if len(rows) < settings.k:
-            name = train.class_names[train.labels[rows[0]]]
-            where = f"class {name}" if settings.per_class else "the training set"
-            raise InputError(f"--k {settings.k} is larger than the {len(rows)} rows of {where}")
-        groups.append(rows[group(train.embeddings[rows], settings.k, resources)])
-    members = np.concatenate(groups)  # (groups, k)
+    members = groups(train, settings, resources)
     means = train.embeddings[members].mean(axis=1, dtype=np.float64).astype(np.float32)
     kept = np.sort(members, axis=None)
     released = np.empty_like(train.embeddings)
@@ -66,120 +56,110 @@ def release(
     return Release(released[kept], train.labels[kept], facts)
 
 
+def groups(data: EmbeddingSet, settings: KSameSettings, resources: Resources) -> np.ndarray:
+    """The groups of rows (groups, k) int64, row numbers; with per_class, class after class.
+
+    Raises:
+        InputError: k is larger than the number of rows (of a class, with per_class).
+    """
+    if settings.per_class:
+        parts = [np.flatnonzero(data.labels == c) for c in np.unique(data.labels)]
+    else:
+        parts = [np.arange(len(data))]
+    made = []
+    for rows in parts:
+        if len(rows) < settings.k:
+            name = data.class_names[data.labels[rows[0]]]
+            where = f"class {name}" if settings.per_class else "the training set"
+            raise InputError(f"--k {settings.k} is larger than the {len(rows)} rows of {where}")
+        made.append(rows[group(data.embeddings[rows], settings.k, resources)])
+    return np.concatenate(made)
+
+
 def group(embeddings: np.ndarray, k: int, resources: Resources) -> np.ndarray:
     """Group rows (n, D) float32 greedily; the last n mod k rows are left out.
 
     Returns:
         (n // k, k) int64, row numbers, ascending within a group; groups in order of their making.
     """
-    rows = np.arange(len(embeddings) - len(embeddings) % k)
-    made = []
-    with bar(total=len(rows), desc=f"k-Same k={k}", unit="row") as progress:
-        while len(rows):
-            # Once half of the rows are grouped, start anew on the rest: the arrays shrink, and
-            # errors of the running sums do not build up.
-            enough = len(rows) // k if len(rows) <= RESTART_ROWS else len(rows) // (2 * k)
-            grouping = _Grouping(embeddings[rows], k, resources)
-            for _ in range(enough):
-                made.append(rows[grouping.next()])
-                progress.update(k)
-            rows = rows[grouping.ungrouped]
-    return np.stack(made)
+    count = len(embeddings) // k
+    # float64 is needed, which MPS does not have
+    device = torch.device("cpu") if resources.device.type == "mps" else resources.device
+    points = torch.from_numpy(whole_numbers(embeddings[: count * k])).to(device)
+    ungrouped = _Ungrouped(points, resources.memory)
+    groups = torch.empty(count, k, dtype=torch.int64, device=device)
+    for i in trange(count, desc=f"k-Same k={k}", unit="group", disable=None):
+        groups[i] = ungrouped.take(k)
+    return groups.sort(1).values.cpu().numpy()
 
 
-class _Grouping:
-    """Rows (n, D) with running sums of each one's distances to all ungrouped rows."""
+def whole_numbers(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, D) moved near their mean and scaled by a power of two → whole numbers, float64."""
+    wide = rows.astype(np.float64)
+    mean = wide.mean(axis=0)
+    _, exponent = math.frexp(max(np.linalg.norm(row - mean) for row in wide))
+    scale = math.ldexp(1.0, NORM_BITS - exponent)
+    # Rows and mean are rounded apart: differences of rows on a coarser grid stay exact.
+    return np.rint(wide * scale) - np.rint(mean * scale)
 
-    def __init__(self, rows: np.ndarray, k: int, resources: Resources) -> None:
-        n, dim = rows.shape
-        # float64 sums are needed, which MPS does not have
-        device = torch.device("cpu") if resources.device.type == "mps" else resources.device
-        centred = rows - rows.mean(axis=0, dtype=np.float64)  # smaller norms, smaller errors
-        self.rows, self.k = rows, k
-        self.points = torch.from_numpy(centred.astype(np.float32)).to(device)
-        self.squares = self.points.square().sum(1)
-        # |computed d² - d²| <= error: a dot product of length D rounds about D times
-        self.error = float(self.squares.max()) * 4 * (dim + 16) * 2.0**-24
-        held = 4 * n * n <= resources.memory
-        self.matrix = torch.empty(n, n, device=device) if held else None
-        self.grouped = torch.zeros(n, device=device)  # inf for grouped rows, else 0
-        self.sums, self.slack = self._row_sums()
 
-    @property
-    def ungrouped(self) -> np.ndarray:
-        """Numbers of the rows that are in no group yet, ascending."""
-        return np.flatnonzero(self.grouped.cpu().numpy() == 0)
+class _Ungrouped:
+    """Rows that are in no group yet, with each one's sum of distances to all the others."""
 
-    def next(self) -> np.ndarray:
-        """Make the next group → (k,) row numbers, ascending."""
-        seed = self._farthest()
+    def __init__(self, points: Tensor, memory: int) -> None:
+        n = len(points)
+        self.points, self.squares = points, points.square().sum(1)
+        self.numbers = torch.arange(n, device=points.device)
+        self.scale = self.left = n
+        held = 4 * n * n <= memory
+        self.matrix = points.new_empty(n, n, dtype=torch.int32) if held else None
+        self.sums = self._fill()  # float64; -inf for grouped rows
+        self.later = self.numbers.flip(0).double()  # 0 for the last row; inf for grouped ones
+
+    def take(self, k: int) -> Tensor:
+        """Make the next group → its rows' numbers [k]."""
+        if self.matrix is None and 2 * self.left <= len(self.sums):
+            self._drop_grouped()
+        seed = self.sums.argmax().view(1)  # the first of equal ones
         distances = self._distances(seed)
-        self.grouped[seed] = torch.inf
-        others = self._nearest(seed, distances[0])
-        self.grouped[others] = torch.inf
+        self.later[seed] = torch.inf
+        # distance first, then position: all different, so that it is settled which ones are least
+        order = torch.add(self.later, distances[0], alpha=self.scale)
+        others = order.topk(k - 1, largest=False, sorted=False).indices
+        self.later[others] = torch.inf
         self.sums -= distances[0]
         self.sums -= self._distances(others).sum(0)
         members = torch.cat((seed, others))
         self.sums[members] = -torch.inf
-        return np.sort(members.cpu().numpy())
+        self.left -= k
+        return self.numbers[members]
 
-    def _row_sums(self) -> tuple[Tensor, float]:
-        """Sums of each row's distances [n] float64, and a bound of their error."""
-        n = len(self.points)
-        sums = torch.empty(n, dtype=torch.float64, device=self.points.device)
-        slack = torch.empty_like(sums)
-        for rows in torch.arange(n, device=sums.device).split(max(1, BLOCK_BYTES // (4 * n))):
-            within = slice(int(rows[0]), int(rows[-1]) + 1)
-            out = None if self.matrix is None else self.matrix[within]
-            distances = self._approximate(within, out)
-            sums[within] = distances.sum(1, dtype=torch.float64)
-            # an error e in d² is one of at most min(√e, e/d) in d
-            inverse = distances.clamp(min=math.sqrt(self.error) or 1.0).reciprocal_()
-            slack[within] = inverse.sum(1, dtype=torch.float64)
-        return sums, self.error * float(slack.max())
+    def _fill(self) -> Tensor:
+        """Sums of each row's distances [n]; the matrix, if held, is filled on the way."""
+        tiles = [slice(i, i + TILE) for i in range(0, len(self.points), TILE)]
+        sums = torch.zeros_like(self.squares)
+        for i, rows in enumerate(tiles):
+            for columns in tiles[i:]:
+                tile = self._computed(rows, columns)
+                sums[rows] += tile.sum(1)
+                if columns != rows:
+                    sums[columns] += tile.sum(0)
+                if self.matrix is not None:
+                    self.matrix[rows, columns] = tile
+                    self.matrix[columns, rows] = tile.T
+        return sums
 
     def _distances(self, rows: Tensor) -> Tensor:
-        """Approximate distances of rows [m] to all rows [m, n] float32."""
-        return self._approximate(rows) if self.matrix is None else self.matrix[rows]
+        """Distances of rows [m] to all rows [m, n]."""
+        return self._computed(rows, slice(None)) if self.matrix is None else self.matrix[rows]
 
-    def _approximate(self, rows: Tensor | slice, out: Tensor | None = None) -> Tensor:
-        squares = torch.addmm(self.squares, self.points[rows], self.points.T, alpha=-2, out=out)
-        return squares.add_(self.squares[rows, None]).clamp_(min=0).sqrt_()
+    def _computed(self, rows: Tensor | slice, columns: slice) -> Tensor:
+        squares = torch.addmm(
+            self.squares[columns], self.points[rows], self.points[columns].T, alpha=-2
+        )
+        return squares.add_(self.squares[rows, None]).sqrt_().round_()
 
-    def _farthest(self) -> Tensor:
-        """The ungrouped row with the largest sum [1]; of equal ones the first."""
-        # errors: those of the first sums, and as much again of what has been subtracted
-        tied = (self.sums >= self.sums.max() - 4 * self.slack).nonzero()[:, 0]
-        if len(tied) == 1:
-            return tied
-        candidates = tied.cpu().numpy()
-        candidates = np.sort(candidates[np.unique(self._copies[candidates], return_index=True)[1]])
-        if len(candidates) > 1:
-            others = self.ungrouped
-            sums = [math.fsum(np.sqrt(self._exact_squares(c, others))) for c in candidates]
-            candidates = candidates[[int(np.argmax(sums))]]
-        return torch.from_numpy(candidates[:1]).to(tied.device)
-
-    def _nearest(self, seed: Tensor, distances: Tensor) -> Tensor:
-        """The k-1 ungrouped rows nearest to the seed [k-1]; of equal ones the last."""
-        squares = distances.square().add_(self.grouped)
-        last = squares.topk(self.k - 1, largest=False).values[-1]
-        near = (squares <= last * (1 + 2.0**-20) + 2 * self.error).nonzero()[:, 0]
-        if len(near) == self.k - 1:
-            return near
-        candidates = near.cpu().numpy()[::-1]
-        order = np.argsort(self._exact_squares(int(seed), candidates), kind="stable")
-        return torch.from_numpy(candidates[order[: self.k - 1]]).to(near.device)
-
-    def _exact_squares(self, row: int, others: np.ndarray) -> np.ndarray:
-        """Squared float64 distances of a row to others [m], from the differences themselves."""
-        origin, squares = self.rows[row].astype(np.float64), np.empty(len(others))
-        for start in range(0, len(others), EXACT_ROWS):
-            part = slice(start, start + EXACT_ROWS)
-            squares[part] = np.square(self.rows[others[part]] - origin).sum(axis=1)
-        return squares
-
-    @cached_property
-    def _copies(self) -> np.ndarray:
-        """A number for each row (n,), the same for identical rows, whose sums are equal."""
-        return np.unique(self.rows, axis=0, return_inverse=True)[1].reshape(-1)
+    def _drop_grouped(self) -> None:
+        rest = self.sums.isfinite()
+        for name in ("points", "squares", "numbers", "sums", "later"):
+            setattr(self, name, getattr(self, name)[rest])
