@@ -2,13 +2,17 @@
 
 python anonymize.py --dataset digits --backbone pixels --anonymizer kSAME --k 5
 python anonymize.py --dataset digits --backbone pixels --anonymizer cvae --seed 0
+python anonymize.py --dataset digits --backbone pixels --anonymizer plan --k 5 --figure path.png
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from src import cli
+from src import cli, path_figure
+from src.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +29,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="memory for intermediate results, which k-Same's distance matrix is held in if it "
         "fits; the result does not depend on it (default: half of what is free)",
     )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="plan: draw the distance to the nearest real row along one of its paths and along "
+        "the straight line (.png, .pdf or .svg)",
+    )
     args = parser.parse(argv)
     anonymizer, settings = cli.chosen_anonymizer(args, online=False)
+    if args.figure and anonymizer.name != "plan":
+        raise InputError(f"--figure draws a path of plan; {anonymizer.name} has none")
 
     from src.database import IDENTITY, Database, data_folder, write
     from src.files import require_writable
@@ -35,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ckpt_folder = data_folder(args.ckpt_root, args.dataset, args.backbone)
     require_writable(database.folder)
     require_writable(ckpt_folder)
+    if args.figure:
+        path_figure.check(args.figure)
     splits = database.splits()
     if anonymizer.name == IDENTITY:
         print(f"{database.path('train')}  is the release of {IDENTITY} already")
@@ -51,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = database.path("train", anonymizer.release_id(settings, args.seed))
     write(path, released)
     print(f"{path}  {len(released)} rows, {released.embeddings.shape[1]} dimensions")
+    if facts := released.meta["facts"]:  # a guarantee and what it rests on, ...
+        print(json.dumps(facts))
+    if args.figure:
+        example = anonymizer.implementation.example(
+            splits.train, splits.val, settings, seed=args.seed, resources=resources
+        )
+        path_figure.draw(args.figure, example, splits.train)
+        print(args.figure)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.files import replacing, write_json
 from src.provenance import fingerprint
 
 log = logging.getLogger(__name__)
+
+
+def restore_or_fit(
+    model: nn.Module, path: Path | None, made_from: Mapping[str, Any], fit: Callable[[], object]
+) -> None:
+    """Give `model` the weights in `path` if they were made from exactly this; else fit and keep.
+
+    Args:
+        path: None keeps nothing.
+        made_from: all that the weights depend on (JSON values).
+    """
+    stored = load(path, made_from) if path else None
+    if stored:
+        model.load_state_dict(stored)
+        return
+    fit()
+    if path:
+        save(path, model.state_dict(), made_from)
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], made_from: Mapping[str, Any]) -> None:

@@ -12,15 +12,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
-
-import yaml
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from src import anonymizers
 from src.anonymizers import ANONYMIZERS, Anonymizer
 from src.errors import InputError, UnknownNameError
+from src.files import read_yaml
 from src.head import HeadSettings
 
 SETTING = (
@@ -93,24 +92,6 @@ class Parser(argparse.ArgumentParser):
         return flags
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        InputError: it is absent, not YAML, or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise InputError(f"cannot read config file {path}: {reason}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content or {}, dict):
-        raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
-    return content or {}
-
-
 def run(main: Callable[[], object]) -> NoReturn:
     """Run a script's main and exit: 0, 2 with one line for bad input, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as for Ctrl-C
@@ -181,6 +162,15 @@ def add_data_flags(parser: Parser, *, seed: bool = True) -> None:
         default=DEFAULT_BACKBONE,
         help="any timm model name, or 'pixels' (default: %(default)s)",
     )
+    add_database_flag(parser)
+    if seed:
+        parser.add_argument(
+            "--seed", type=number(int, minimum=0), default=42, help="default: %(default)s"
+        )
+
+
+def add_database_flag(parser: Parser) -> None:
+    """--database_root."""
     parser.add_argument(
         "--database_root",
         type=Path,
@@ -188,10 +178,17 @@ def add_data_flags(parser: Parser, *, seed: bool = True) -> None:
         metavar="DIR",
         help="embedding databases (default: %(default)s)",
     )
-    if seed:
-        parser.add_argument(
-            "--seed", type=number(int, minimum=0), default=42, help="default: %(default)s"
-        )
+
+
+def add_images_flag(parser: Parser) -> None:
+    """--dataset_root."""
+    parser.add_argument(
+        "--dataset_root",
+        type=Path,
+        default=Path("assets/data"),
+        metavar="DIR",
+        help="images; what can be downloaded is, when missing (default: %(default)s)",
+    )
 
 
 def add_device_flag(parser: Parser) -> None:
@@ -289,26 +286,31 @@ def add_anonymizer_flags(
         + (f" (default: {default})" if default else ""),
     )
     group = parser.add_argument_group("settings of the anonymizers")
-    users: dict[str, list[str]] = {}
+    users: dict[str, dict[str, Any]] = {}  # setting → anonymizer → field
+    hints: dict[str, Any] = {}
     for entry in entries:
+        hints |= get_type_hints(entry.settings)
         for field in dataclasses.fields(entry.settings):
-            users.setdefault(field.name, []).append(entry.name)
-    for entry in entries:
-        hints = get_type_hints(entry.settings)
-        for field in dataclasses.fields(entry.settings):
-            if users[field.name][0] != entry.name or (
-                only_tagged and field.metadata["tag"] is None
-            ):
-                continue
-            required = field.default is dataclasses.MISSING
-            text = f"{', '.join(users[field.name])}: {field.metadata['help']}" + (
-                "" if required else f" (default: {field.default})"
-            )
-            kind: Any = {"type": number(hints[field.name]), "metavar": field.name.upper()}
-            if hints[field.name] is bool:
-                kind = {"action": argparse.BooleanOptionalAction}
-            dest = SETTING + field.name
-            group.add_argument(f"--{field.name}", dest=dest, default=None, help=text, **kind)
+            users.setdefault(field.name, {})[entry.name] = field
+    for name, fields in users.items():
+        metadata = next(iter(fields.values())).metadata
+        if only_tagged and metadata["tag"] is None:
+            continue
+        kind: Any = {"action": argparse.BooleanOptionalAction}
+        if hints[name] is not bool:
+            numbers = get_args(hints[name]) or (hints[name],)  # `float | None` is either
+            kind = {"type": number(numbers[0]), "metavar": name.upper()}
+        text = f"{', '.join(fields)}: {metadata['help']}{_defaults(fields)}"
+        group.add_argument(f"--{name}", dest=SETTING + name, default=None, help=text, **kind)
+
+
+def _defaults(fields: Mapping[str, Any]) -> str:
+    """What the help says of defaults: one for all anonymizers, or each one's."""
+    unset = (None, dataclasses.MISSING)
+    defaults = {name: f.default for name, f in fields.items() if f.default not in unset}
+    if len(set(defaults.values())) > 1:
+        return f" (default: {', '.join(f'{value} {name}' for name, value in defaults.items())})"
+    return f" (default: {next(iter(defaults.values()))})" if defaults else ""
 
 
 def chosen_anonymizer(args: argparse.Namespace, *, online: bool) -> tuple[Anonymizer, Any]:
@@ -329,6 +331,13 @@ def chosen_anonymizer(args: argparse.Namespace, *, online: bool) -> tuple[Anonym
                 raise InputError(f"--{name} is no setting of {entry.name} (it has: {known})")
             given[name] = value
     return entry, entry.parse(given)
+
+
+def forbid_settings(args: argparse.Namespace, why: str) -> None:
+    """Raise InputError where a setting of an anonymizer is given that nothing would read."""
+    for dest, value in vars(args).items():
+        if dest.startswith(SETTING) and value is not None:
+            raise InputError(f"--{dest.removeprefix(SETTING)} {value} cannot be given: {why}")
 
 
 # What probing.py and probing_noise.py share.

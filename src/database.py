@@ -12,13 +12,17 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from src.errors import DataError, MissingFileError
 from src.files import replacing
 from src.provenance import fingerprint_arrays
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SPLITS = ("train", "val", "test")
 IDENTITY = "identity"  # the id of the real training embeddings as a release
@@ -50,6 +54,15 @@ class EmbeddingSet:
             [str(n) for n in names]
             if len(names) >= self.num_classes
             else [str(c) for c in range(self.num_classes)]
+        )
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Embeddings and labels on the device."""
+        import torch
+
+        return (
+            torch.from_numpy(self.embeddings).to(device),
+            torch.from_numpy(self.labels).to(device),
         )
 
     def __len__(self) -> int:
@@ -87,15 +100,19 @@ class Database:
         """The file of a split, or of the training split's release of that id."""
         return self.folder / (f"{split}_{release}.npz" if release else f"{split}.npz")
 
-    def splits(self) -> Splits:
+    def splits(self, train_path: Path | None = None) -> Splits:
         """Read and check train, val and test.
+
+        Args:
+            train_path: a file from elsewhere in the place of train.npz, which is not read then.
 
         Raises:
             MissingFileError, DataError: a file is absent, damaged, or does not fit the others.
         """
-        train, val, test = (self._read(split) for split in SPLITS)
+        train = read(train_path) if train_path else self._read("train")
+        val, test = self._read("val"), self._read("test")
         for name, other in (("val", val), ("test", test)):
-            _check_fits(train, other, self.path("train"), self.path(name))
+            _check_fits(train, other, train_path or self.path("train"), self.path(name))
         return Splits(train, val, test)
 
     def release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:

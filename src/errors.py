@@ -21,7 +21,7 @@ class UnknownNameError(InputError):
         close = [spelled[c] for c in difflib.get_close_matches(name.lower(), spelled, n=5)]
         suggestion = f"; did you mean '{close[0]}'?" if close else ""
         if len(valid) <= self.MOST_LISTED:
-            known = f"valid: {', '.join(valid)}"
+            known = f"valid: {', '.join(valid) or 'none'}"
         else:
             known = f"one of {len(valid)}; the closest: {', '.join(close) or 'none is close'}"
         super().__init__(f"unknown {kind} '{name}'{suggestion} ({known}){hint}")

@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from src.errors import DataError, MissingFileError, OutputError
+import yaml
+
+from src.errors import DataError, InputError, MissingFileError, OutputError
 
 
 @contextmanager
@@ -106,3 +108,21 @@ def read_json(path: Path) -> Any:
         raise MissingFileError(f"{path} does not exist") from error
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable JSON file: {error}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        InputError: it is absent, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"cannot read config file {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content or {}, dict):
+        raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
+    return content or {}

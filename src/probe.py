@@ -33,7 +33,7 @@ class Probe(NamedTuple):
     mean: Tensor  # [D]
     std: Tensor  # [D]
     fit: training.Fit
-    average_mindistance: float  # of the rows it was trained on to the originals
+    average_mindistance: float | None  # of the rows it was trained on to the originals, if known
 
 
 def probe_release(
@@ -45,8 +45,8 @@ def probe_release(
     device: torch.device,
 ) -> Probe:
     """Fit the head on released rows, standardised by their own statistics."""
-    rows, labels = _tensors(released, device)
-    originals, _ = _tensors(splits.train, device)
+    rows, labels = released.tensors(device)
+    originals, _ = splits.train.tensors(device)
     mean, std = metrics.moments(rows)
     x = metrics.standardize(rows, mean, std)
     generator = seeding.generator(seed, "head/fit", device)
@@ -61,20 +61,23 @@ def probe_decoder(
     variance: float,
     settings: HeadSettings,
     *,
+    reference: EmbeddingSet,
+    originals: EmbeddingSet | None,
     seed: int,
     device: torch.device,
 ) -> Probe:
     """Fit the head online: every batch is freshly drawn from the frozen decoder.
 
-    Features are standardised by the real training set; the distance is that of as many fresh
-    rows as it has.
+    Args:
+        splits: of which the validation rows alone are used.
+        reference: rows that features are standardised by; an epoch has ten times as many draws.
+        originals: rows that the distance of as many fresh draws is taken to, if they are there.
     """
-    originals, _ = _tensors(splits.train, device)
-    mean, std = metrics.moments(originals)
+    mean, std = metrics.moments(reference.tensors(device)[0])
     generator = seeding.generator(seed, "head/fit", device)
 
     def batches() -> Iterator[tuple[Tensor, ...]]:
-        labels = decoder.sample_labels(ONLINE_EPOCH * len(originals), generator)
+        labels = decoder.sample_labels(ONLINE_EPOCH * len(reference), generator)
         block = BLOCK_BATCHES * settings.batch_size
         drawn = decoder.sample(labels, variance, generator, block)
         for rows, classes in zip(drawn, labels.split(block), strict=True):
@@ -84,10 +87,13 @@ def probe_decoder(
             )
 
     head, fit = _fit_head(splits, mean, std, batches, settings, seed, device)
+    if originals is None:
+        return Probe(head, mean, std, fit, None)
     fresh = seeding.generator(seed, "head/distance", device)
     labels = decoder.sample_labels(len(originals), fresh)
     rows = torch.cat(list(decoder.sample(labels, variance, fresh)))
-    return Probe(head, mean, std, fit, metrics.average_mindistance(rows, originals))
+    distance = metrics.average_mindistance(rows, originals.tensors(device)[0])
+    return Probe(head, mean, std, fit, distance)
 
 
 def evaluate(probe: Probe, test: EmbeddingSet, sigma: float, *, seed: int) -> metrics.Scores:
@@ -96,7 +102,7 @@ def evaluate(probe: Probe, test: EmbeddingSet, sigma: float, *, seed: int) -> me
     One seed draws the same noise for every sigma, only scaled.
     """
     device = probe.mean.device
-    rows, _ = _tensors(test, device)
+    rows, _ = test.tensors(device)
     x = metrics.standardize(rows, probe.mean, probe.std)
     noise = torch.randn(
         x.shape, generator=seeding.generator(seed, "test/noise", device), device=device
@@ -117,7 +123,7 @@ def _fit_head(
 ) -> tuple[LinearHead, training.Fit]:
     with seeding.global_seed(seed, "head/init"):
         head = LinearHead(len(mean), splits.train.num_classes).to(device)
-    rows, labels = _tensors(splits.val, device)
+    rows, labels = splits.val.tensors(device)
     x = metrics.standardize(rows, mean, std)
     fit = training.fit(
         head,
@@ -131,10 +137,3 @@ def _fit_head(
         description="linear head",
     )
     return head, fit
-
-
-def _tensors(data: EmbeddingSet, device: torch.device) -> tuple[Tensor, Tensor]:
-    return (
-        torch.from_numpy(data.embeddings).to(device),
-        torch.from_numpy(data.labels).to(device),
-    )

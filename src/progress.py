@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,3 +22,16 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
 
     silent = os.environ.get("TQDM_DISABLE") == "1"
     return tqdm(iterable, disable=True if silent else None, **options)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """No bars and no notes within the block: it has a bar of its own."""
+    before = os.environ.get("TQDM_DISABLE", "")
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        os.environ["TQDM_DISABLE"] = before

@@ -82,6 +82,7 @@ def write(
     Raises:
         OutputError: the file cannot be written.
     """
+    distance = probe.average_mindistance
     write_json(
         path,
         {
@@ -89,7 +90,7 @@ def write(
             "backbone": backbone,
             **made_from,
             **{name: round(value, 6) for name, value in scores._asdict().items()},
-            "average_mindistance": round(probe.average_mindistance, 6),
+            DISTANCE: None if distance is None else round(distance, 6),
             "epochs": probe.fit.epochs,
             "best_epoch": probe.fit.best_epoch,
             "device": probe.mean.device.type,

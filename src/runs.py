@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from src import anonymizers, results
 from src.anonymizers import Anonymizer, Resources
 from src.anonymizers.settings import DecoderSettings
+from src.bundle.datasheet import public_name
 from src.database import Database, EmbeddingSet, Splits
+from src.errors import InputError
 from src.head import HeadSettings
 
 if TYPE_CHECKING:  # torch is imported when a head is fitted: what is missing is known without it
+    from src.bundle.contents import Bundle
     from src.metrics import Scores
     from src.probe import Probe
 
@@ -27,13 +30,15 @@ class Outcome(NamedTuple):
     path: Path
     sigma: float | None
     scores: Scores
-    average_mindistance: float
+    average_mindistance: float | None  # None where the originals are not there
 
     def __str__(self) -> str:
         noise = "" if self.sigma is None else f"sigma {self.sigma:g}  "
+        distance = self.average_mindistance
         return (
             f"{self.path}  {noise}AUC {self.scores.auc:.2f}  "
-            f"accuracy {self.scores.accuracy:.2f}  distance {self.average_mindistance:.4f}"
+            f"accuracy {self.scores.accuracy:.2f}  "
+            f"distance {'unknown' if distance is None else f'{distance:.4f}'}"
         )
 
 
@@ -152,6 +157,7 @@ class OnlineRun(Run):
 
     def prepare(self, resources: Resources) -> Callable[[], Probe]:
         """Fit the decoder, or find its checkpoint."""
+        from src.anonymizers.cvae import draws
         from src.probe import probe_decoder
 
         decoder = anonymizers.decoder(
@@ -162,12 +168,59 @@ class OnlineRun(Run):
             seed=self.seed,
             resources=resources,
         )
+        reference = self.splits.train
+        if self.anonymizer.private:  # statistics of the real rows are not within the guarantee
+            reference = EmbeddingSet(*draws(decoder, self.settings.variance, seed=self.seed))
         return partial(
             probe_decoder,
             self.splits,
             decoder,
             self.settings.variance,
             self.head,
+            reference=reference,
+            originals=self.splits.train,
+            seed=self.seed,
+            device=resources.device,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRun(Run):
+    """A head on fresh draws of a bundle's decoder; `splits.train` are the rows of the bundle."""
+
+    bundle: Bundle
+
+    def __post_init__(self) -> None:
+        theirs = self.bundle.sheet["backbone"]
+        ours = self.splits.test.meta.get("backbone")
+        if ours and theirs and public_name(ours) != theirs:
+            raise InputError(f"the bundle's rows are of backbone '{theirs}', not '{ours}'")
+
+    def origin(self) -> dict[str, Any]:
+        """The bundle, as its datasheet names it."""
+        sheet = self.bundle.sheet
+        return {
+            "release_id": f"bundle-{sheet['release']}",
+            "release": self.bundle.rows.fingerprint,
+            "anonymizer": sheet["anonymizer"],
+            "settings": sheet["settings"],
+        }
+
+    def prepare(self, resources: Resources) -> Callable[[], Probe]:
+        """The decoder is there; the distance to the originals cannot be known."""
+        from src.probe import probe_decoder
+
+        decoder = self.bundle.decoder
+        if decoder is None:
+            raise InputError(f"{self.bundle.sheet['release']} has no decoder, only rows")
+        return partial(
+            probe_decoder,
+            self.splits,
+            decoder.to(resources.device),
+            self.bundle.sheet["settings"]["variance"],
+            self.head,
+            reference=self.bundle.rows,
+            originals=None,
             seed=self.seed,
             device=resources.device,
         )

@@ -30,6 +30,14 @@ def splits():
     return Splits(blobs(200, 0), blobs(50, 1), blobs(100, 2))
 
 
+def online(splits, settings):
+    """A head on fresh draws, standardised by the real training rows."""
+    train = splits.train
+    return probe.probe_decoder(
+        splits, decoder(), 1.0, settings, reference=train, originals=train, seed=0, device=CPU
+    )
+
+
 def test_separable_classes_are_separated(splits):
     fitted = probe.probe_release(splits, splits.train, HeadSettings(), seed=0, device=CPU)
     assert probe.evaluate(fitted, splits.test, 0.0, seed=0) == Scores(100, 100, 100)
@@ -96,7 +104,7 @@ def test_an_online_epoch_is_ten_times_the_training_set(splits, monkeypatch):
 
     monkeypatch.setattr(LinearHead, "loss", loss)
     settings = HeadSettings(num_epochs=2, batch_size=96)
-    probe.probe_decoder(splits, decoder(), 1.0, settings, seed=0, device=CPU)
+    online(splits, settings)
     sizes = [size for size, _ in seen]
     assert sum(sizes) == 2 * 10 * 200
     assert sizes[:21] == [96] * 20 + [80]
@@ -107,14 +115,14 @@ def test_the_online_head_does_not_depend_on_how_much_is_drawn_at_once(splits, mo
     weights = []
     for batches in (1, 3, 64):
         monkeypatch.setattr(probe, "BLOCK_BATCHES", batches)
-        fitted = probe.probe_decoder(splits, decoder(), 1.0, SHORT, seed=0, device=CPU)
+        fitted = online(splits, SHORT)
         weights.append(fitted.head.weight)
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(weights[2], weights[0], rtol=1e-3, atol=1e-4)
 
 
 def test_the_distance_of_online_rows_is_not_that_of_the_originals_to_themselves(splits):
-    fitted = probe.probe_decoder(splits, decoder(), 1.0, SHORT, seed=0, device=CPU)
+    fitted = online(splits, SHORT)
     assert fitted.average_mindistance > 0.1
 
 

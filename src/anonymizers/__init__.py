@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.anonymizers.settings import (
     CVAESettings,
+    DPCVAESettings,
     GaussianSettings,
     IdentitySettings,
     KSameSettings,
+    LatentKSameSettings,
+    LatentLinearSettings,
+    PlanSettings,
     Settings,
 )
 from src.errors import InputError, UnknownNameError
@@ -56,6 +60,7 @@ class Anonymizer:
     module: str  # in this package
     seeded: bool = True  # another seed gives another release
     online: bool = False  # a decoder that the head is trained on directly, not a file of rows
+    private: bool = False  # with a guarantee, which using the training rows otherwise would break
 
     @property
     def implementation(self) -> Any:
@@ -91,6 +96,11 @@ ANONYMIZERS = {
         Anonymizer("ksame", KSameSettings, "ksame", seeded=False),
         Anonymizer("cvae", CVAESettings, "cvae"),
         Anonymizer("cvae-online", CVAESettings, "cvae", online=True),
+        Anonymizer("latent-ksame", LatentKSameSettings, "latent_ksame"),
+        Anonymizer("latent-linear", LatentLinearSettings, "latent_linear"),
+        Anonymizer("plan", PlanSettings, "plan"),
+        Anonymizer("dpcvae", DPCVAESettings, "dpcvae", private=True),
+        Anonymizer("dpcvae-online", DPCVAESettings, "dpcvae", online=True, private=True),
     )
 }
 

@@ -32,12 +32,19 @@ def release(
 ) -> Release:
     """As many draws of each class as the training set has rows of it, sorted by class."""
     fitted = decoder(train, val, settings, seed=seed, resources=resources)
-    labels = np.sort(train.labels)
-    generator = seeding.generator(seed, "cvae/release", resources.device)
-    drawn = fitted.sample(
-        torch.from_numpy(labels).to(resources.device), settings.variance, generator
-    )
-    return Release(torch.cat(list(drawn)).cpu().numpy(), labels, {})
+    return Release(*draws(fitted, settings.variance, seed=seed), {})
+
+
+def draws(decoder: Decoder, variance: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (m, D) float32 and labels (m,) int64, of each class as many as the decoder counted.
+
+    A release can so be drawn again from its decoder.
+    """
+    counts = decoder.class_weights.long()
+    labels = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    generator = seeding.generator(seed, "cvae/release", counts.device)
+    rows = torch.cat(list(decoder.sample(labels, variance, generator)))
+    return rows.cpu().numpy(), labels.cpu().numpy()
 
 
 def decoder(
@@ -84,13 +91,9 @@ def fit(
         path = (
             resources.ckpt_folder / f"{'-'.join(['cvae', *fitted.tags, f's{seed}'])}.safetensors"
         )
-    stored = checkpoints.load(path, made_from) if path else None
-    if stored:
-        model.load_state_dict(stored)
-    else:
-        _train(model, train, val, settings, seed)
-        if path:
-            checkpoints.save(path, model.state_dict(), made_from)
+    checkpoints.restore_or_fit(
+        model, path, made_from, lambda: _train(model, train, val, settings, seed)
+    )
     return model.eval().requires_grad_(False)
 
 

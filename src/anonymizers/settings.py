@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import MISSING, dataclass
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self, TypeVar, get_args, get_type_hints
 
 from src.errors import InputError
+
+S = TypeVar("S", bound="Settings")
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -65,6 +67,12 @@ class Settings:
         }
         return dataclasses.replace(self, **sampling)
 
+    def part(self, kind: type[S]) -> S:
+        """Those of these settings that `kind` has; what else it has is at its default."""
+        ours = {f.name for f in dataclasses.fields(self)}
+        shared = [f.name for f in dataclasses.fields(kind) if f.name in ours]
+        return kind(**{name: getattr(self, name) for name in shared})
+
     @property
     def tags(self) -> list[str]:
         """The parts of a release's id: required settings, then those that are not the default."""
@@ -103,24 +111,23 @@ class GaussianSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KSameSettings(Settings):
-    """k-Same: groups of k nearest neighbours replaced by their mean (SPEC section 2)."""
+class GroupSettings(Settings):
+    """What everything has that groups rows."""
 
     k: int = setting("rows in a group, at least 2", tag="", minimum=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KSameSettings(GroupSettings):
+    """k-Same: groups of k nearest neighbours replaced by their mean."""
+
     per_class: bool = setting("group within each class", False, tag="perclass")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderSettings(Settings):
-    """What every CVAE has, however it is trained."""
+class NetworkSettings(Settings):
+    """What every CVAE has, however it is trained and used."""
 
-    variance: float = setting(
-        "scale of the latent noise when sampling, z = variance * N(0, I)",
-        1.0,
-        tag="var",
-        minimum=0,
-        fitted=False,
-    )
     hidden_dim: int = setting("width of the hidden layers", 256, minimum=1)
     latent_dim: int = setting("dimensions of z", 50, minimum=1)
     kl_weight: float = setting("weight of the KL term", 0.1, minimum=0)
@@ -131,8 +138,8 @@ class DecoderSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVAESettings(DecoderSettings):
-    """Conditional VAE (Di Salvo et al., BMVC 2024; SPEC section 3)."""
+class EarlyStoppingSettings(Settings):
+    """Training until the validation loss stops falling."""
 
     batch_size: int = setting("rows in a training batch", 512, minimum=1)
     num_epochs: int = setting("most epochs", 1000, minimum=1)
@@ -142,22 +149,76 @@ class CVAESettings(DecoderSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecoderSettings(NetworkSettings):
+    """A CVAE whose decoder is sampled."""
+
+    variance: float = setting(
+        "scale of the latent noise when sampling, z = variance * N(0, I)",
+        1.0,
+        tag="var",
+        minimum=0,
+        fitted=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CVAESettings(EarlyStoppingSettings, DecoderSettings):
+    """Conditional VAE (Di Salvo et al., BMVC 2024)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentKSameSettings(EarlyStoppingSettings, NetworkSettings, GroupSettings):
+    """k-Same within each class on a CVAE's latents; the decoded centroids are the release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentLinearSettings(LatentKSameSettings):
+    """Points of straight lines between those centroids, decoded."""
+
+    path_points: int = setting("points of a path, its two ends included", 12, tag="T", minimum=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings(LatentLinearSettings):
+    """Points of paths that keep clear of every identity, decoded (PLAN, MICCAI 2023).
+
+    The weight is the paper's; those of the other two losses are 1. All losses are per path and
+    the classifiers' are means over its points, so no weight has to follow the number of paths;
+    see `src.paths` for what the number of points changes.
+    """
+
+    privacy_weight: float = setting(
+        "weight of the privacy loss beside equal spacing and class", 0.1, tag="priv", minimum=0
+    )
+    path_steps: int = setting("optimisation steps of the paths", 500, tag="steps", minimum=1)
+    path_lr: float = setting("Adam's learning rate on the paths", 0.1, tag="lr", above=0)
+    identity_jitter: float = setting(
+        "Gaussian jitter of the rows that the identity classifier is trained on, in standard "
+        "deviations of each feature",
+        0.25,
+        tag="jitter",
+        above=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DPCVAESettings(DecoderSettings):
     """Conditional VAE fitted with DP-SGD (Abadi et al., CCS 2016).
 
-    Nothing here is chosen by looking at the rows, so none of it costs privacy.
+    Who chooses settings by their results on the very rows spends privacy that is not counted.
     """
 
     epsilon: float = setting("privacy budget of the whole release", tag="eps", above=0)
     delta: float | None = setting(
-        "the guarantee's delta (default: the largest power of ten up to a tenth of 1 / rows)",
+        "the guarantee's delta (default: the largest power of ten up to 1 / (10 rows))",
         None,
+        tag="delta",
         above=0,
     )
-    max_grad_norm: float = setting("clipping norm C of each row's gradient", 1.0, above=0)
-    epochs: int = setting("passes over the rows, a number fixed beforehand", 40, minimum=1)
+    max_grad_norm: float = setting("clipping norm C of each row's gradient", 2.0, above=0)
+    epochs: int = setting("passes over the rows, a number fixed beforehand", 100, minimum=1)
     sampling_rate: float = setting(
-        "probability of each row to be in a batch, at most 1", 0.1, above=0
+        "probability of each row to be in a batch, at most 1", 0.25, above=0
     )
     count_share: float = setting("share of the budget for class counts", 0.05, above=0)
     scaling_share: float = setting(
@@ -165,6 +226,21 @@ class DPCVAESettings(DecoderSettings):
     )
     feature_min: float | None = setting("public lower bound of every feature", None)
     feature_max: float | None = setting("public upper bound of every feature", None)
+    observation_std: float = setting(
+        "noise on released rows, as a share of each feature's range", 0.1, minimum=0
+    )
     hidden_dim: int = setting("width of the hidden layers", 64, minimum=1)
-    latent_dim: int = setting("dimensions of z", 10, minimum=1)
-    learning_rate: float = setting("Adam's learning rate", 3e-3, above=0)
+    latent_dim: int = setting("dimensions of z", 8, minimum=1)
+    learning_rate: float = setting("Adam's learning rate", 6e-3, above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling_rate > 1:
+            raise InputError(f"--sampling_rate {self.sampling_rate:g} is above 1")
+        if self.count_share + self.scaling_share >= 1:
+            raise InputError("--count_share and --scaling_share leave nothing for the training")
+        low, high = self.feature_min, self.feature_max
+        if (low is None) != (high is None):
+            raise InputError("--feature_min and --feature_max are given together or not at all")
+        if low is not None and high is not None and low >= high:
+            raise InputError(f"--feature_min {low:g} is not below --feature_max {high:g}")

@@ -19,8 +19,13 @@ class Decoder(nn.Module):
         minimum, extent: [D], training minimum and maximum - minimum of each feature; a constant
             feature has extent 0 and is decoded to its constant.
         class_weights: [C], rows of each class in training (any positive multiple will do).
+
+    Attributes:
+        observation_std: standard deviation of the noise on draws, as a share of each feature's
+            extent: that of the Gaussian whose mean is decoded. 0 releases the means themselves.
     """
 
+    observation_std = 0.0
     minimum: Tensor
     extent: Tensor
     class_weights: Tensor
@@ -57,12 +62,16 @@ class Decoder(nn.Module):
     ) -> Iterator[Tensor]:
         """One embedding for each label [N], z = variance · N(0, I), in blocks [block_rows, D].
 
-        All noise is drawn at once, so what comes out does not depend on the size of a block.
+        z is drawn at once: without observation noise, which is drawn block by block, what comes
+        out does not depend on the size of a block.
         """
         z = torch.randn(len(labels), self.latent_dim, generator=generator, device=generator.device)
         for part, classes in zip(z.split(block_rows), labels.split(block_rows), strict=True):
             with torch.no_grad():
                 rows = self.embed(variance * part, classes)
+            if self.observation_std:
+                noise = torch.randn(rows.shape, generator=generator, device=rows.device)
+                rows.addcmul_(noise, self.extent, value=self.observation_std)
             yield rows
 
 

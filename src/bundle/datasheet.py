@@ -1,0 +1,188 @@
+"""The datasheet of a bundle: what a release is, how it was made, and what it does not promise.
+
+It is made of what may be given away. Left out are local paths, where the images came from, and
+fingerprints of the originals, by which whoever has a guess of them could confirm it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from src.anonymizers import Anonymizer
+from src.anonymizers.settings import GroupSettings, Settings
+from src.database import EmbeddingSet
+from src.provenance import fingerprint_arrays
+
+if TYPE_CHECKING:
+    from src.models.cvae import Decoder
+
+FORMAT = 1
+RELEASED = ("dataset", "backbone", "split", "class_names", "anonymizer", "settings", "seed",
+            "facts", "versions")  # fmt: skip  # of a release's meta, all that goes into a bundle
+FIGURES = ("id", "sigma", "seed", "head", "auc", "accuracy", "balanced_accuracy",
+           "average_mindistance")  # fmt: skip  # of a result, likewise
+AUDIT = ("seed", "audit", "sizes", "figures", "notes")  # of an audit, likewise
+UNCOVERED = "Figures are computed from real rows: a privacy guarantee does not cover them."
+
+
+def public_name(backbone: str) -> str:
+    """The name of a backbone without the folder of a local one."""
+    source, colon, place = backbone.partition(":")
+    return f"{source}:{Path(place).name}" if colon and source.startswith("local") else backbone
+
+
+def public_rows(released: EmbeddingSet) -> EmbeddingSet:
+    """The released rows with what may be known of how they were made."""
+    meta = {key: released.meta[key] for key in RELEASED if key in released.meta}
+    if "backbone" in meta:
+        meta["backbone"] = public_name(meta["backbone"])
+    return EmbeddingSet(released.embeddings, released.labels, meta)
+
+
+def compose(
+    rows: EmbeddingSet,
+    decoder: Decoder | None,
+    *,
+    release_id: str,
+    anonymizer: Anonymizer,
+    settings: Settings,
+    extraction: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    audits: Sequence[Mapping[str, Any]],
+    description: str,
+    license: str,
+) -> dict[str, Any]:
+    """The content of datasheet.json.
+
+    Args:
+        rows: the released rows, as `public_rows` gives them.
+        extraction: `meta` of the real training embeddings.
+        results, audits: figures of the release, as their files have them.
+    """
+    counts = np.bincount(rows.labels).tolist()
+    return {
+        "format": FORMAT,
+        "release": release_id,
+        "description": description,
+        "license": license,
+        **{key: rows.meta.get(key) for key in RELEASED if key not in ("split", "class_names")},
+        "preprocessing": {
+            "image_size": extraction.get("image_size"),
+            "precision": extraction.get("precision"),
+            **extraction.get("facts", {}).get("backbone", {}),
+        },
+        "rows": len(rows),
+        "dimensions": rows.embeddings.shape[1],
+        "classes": [
+            {"label": label, "name": name, "rows": count}
+            for label, (name, count) in enumerate(zip(rows.class_names, counts, strict=False))
+        ],
+        "guarantee": statement(anonymizer, settings, rows.meta.get("facts", {})),
+        "utility": [{key: result[key] for key in FIGURES} for result in results],
+        "audits": [{key: audit[key] for key in AUDIT if key in audit} for audit in audits],
+        "fingerprints": fingerprints(rows, decoder),
+    }
+
+
+def statement(anonymizer: Anonymizer, settings: Settings, facts: Mapping[str, Any]) -> str:
+    """In a sentence or two, what is guaranteed, or that nothing is."""
+    if anonymizer.private:
+        return (
+            f"({facts['epsilon']:.4g}, {facts['delta']:g})-differential privacy of the training "
+            f"rows (neighbours: {facts['neighbours']}; accountant: {facts['accountant']}; "
+            f"noise from {facts['noise']}). Other releases made from the same rows add up with it."
+        )
+    if isinstance(settings, GroupSettings):
+        return (
+            f"No differential privacy. Groups of {settings.k} real rows are merged, so that no "
+            "row stands for one person alone; who knows the others of a group learns about the "
+            "last one."
+        )
+    return "None. How much the release gives away can be measured, but nothing bounds it."
+
+
+def fingerprints(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, str]:
+    """Of the contents of a bundle."""
+    found = {"rows": rows.fingerprint}
+    if decoder is not None:
+        tensors = decoder.state_dict()
+        found["decoder"] = fingerprint_arrays(*(tensors[k].cpu().numpy() for k in sorted(tensors)))
+    return found
+
+
+def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | None:
+    """How a datasheet disagrees with its format or with what it describes, if it does."""
+    if not isinstance(sheet, dict) or sheet.get("format") != FORMAT:
+        return f"is no datasheet of format {FORMAT}"
+    for key in ("release", "anonymizer", "guarantee", "license"):
+        if not isinstance(sheet.get(key), str):
+            return f"has no '{key}'"
+    settings = sheet.get("settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("variance", 1.0), float):
+        return "has no settings"
+    if sheet.get("fingerprints") != fingerprints(rows, decoder):
+        return "describes other contents (fingerprints differ)"
+    counts = [c.get("rows") for c in sheet.get("classes", []) if isinstance(c, dict)]
+    if counts != np.bincount(rows.labels).tolist():
+        return "states other class counts than the rows have"
+    if decoder is not None and decoder.minimum.shape != rows.embeddings.shape[1:]:
+        return "goes with a decoder of other dimensions than the rows"
+    return None
+
+
+def render(sheet: Mapping[str, Any]) -> str:
+    """The datasheet for people, in Markdown."""
+    parts = [
+        f"# {sheet['release']} of {sheet['dataset']}",
+        sheet["description"],
+        f"**Guarantee.** {sheet['guarantee']}",
+        f"**Licence.** {sheet['license']}",
+        "## Data",
+        f"{sheet['rows']} anonymized embeddings of {sheet['dimensions']} dimensions "
+        f"(`train.npz`: `embeddings`, `labels`) by the backbone `{sheet['backbone']}`.",
+        _table(sheet["classes"], ("label", "name", "rows")),
+        "## How it was made",
+        _items(
+            {
+                "preprocessing": sheet["preprocessing"],
+                "anonymizer": sheet["anonymizer"],
+                "settings": sheet["settings"],
+                "seed": sheet["seed"],
+                "facts": sheet["facts"],
+                "versions": sheet["versions"],
+                "fingerprints": sheet["fingerprints"],
+            }
+        ),
+    ]
+    if sheet["utility"]:
+        parts += ["## Utility (linear head, real test rows)", UNCOVERED]
+        parts += [_table(sheet["utility"], [key for key in FIGURES if key != "head"])]
+    for audit in sheet["audits"]:
+        parts += ["## Privacy audit", UNCOVERED, _items(audit)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _items(content: Mapping[str, Any], depth: int = 0) -> str:
+    """Nested lists of names and values."""
+    lines = []
+    for key, value in content.items():
+        nested = isinstance(value, Mapping) and bool(value)
+        lines.append(f"{'  ' * depth}- {key}:" + ("" if nested else f" {_text(value)}"))
+        if nested:
+            lines.append(_items(value, depth + 1))
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    lines = [columns, ["---"] * len(columns), *([_text(r[c]) for c in columns] for r in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "none" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
