@@ -18,13 +18,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     cli.add_data_flags(parser, seed=False)
     cli.add_device_flag(parser)
-    parser.add_argument(
-        "--dataset_root",
-        type=Path,
-        default=Path("assets/data"),
-        metavar="DIR",
-        help="images; what can be downloaded is, when missing (default: %(default)s)",
-    )
+    cli.add_images_flag(parser)
     parser.add_argument("--task", help="task of a MedIMeta data set")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a local checkpoint")
     count = cli.number(int, minimum=1)

@@ -90,6 +90,23 @@ def load(
     return Backbone(name, model, transform, device, embedding.shape[1], facts)
 
 
+def require_known(name: str) -> None:
+    """Raise InputError if `load` knows no such backbone, without loading any."""
+    if name == PIXELS:
+        return
+    import timm
+    from timm.models import parse_model_name
+
+    try:
+        source, _ = parse_model_name(name)
+    except ValueError as error:
+        raise InputError(f"backbone '{name}': {_line(error)}") from error
+    names = {PIXELS, *timm.list_models(), *timm.list_models(include_tags=True)}
+    if source is None and name not in names:
+        hint = "; all are in timm.list_models(include_tags=True)"
+        raise UnknownNameError("backbone", name, names, hint)
+
+
 # The image itself.
 
 _Parts = tuple[nn.Module, Callable[[Image.Image], torch.Tensor], dict[str, Any]]
@@ -158,7 +175,7 @@ def _timm(name: str, images: ImageSplits, image_size: int | None, weights: Path 
     from timm.data.transforms_factory import create_transform
     from torchvision.transforms import Compose
 
-    _require_known(name)
+    require_known(name)
     if weights and not weights.is_file():
         raise MissingFileError(f"--weights {weights} does not exist")
     arguments = _arguments(name, image_size)
@@ -190,20 +207,6 @@ def _timm(name: str, images: ImageSplits, image_size: int | None, weights: Path 
         "transform": config,
     }
     return Features(model), Compose([to_rgb, transform]), facts
-
-
-def _require_known(name: str) -> None:
-    import timm
-    from timm.models import parse_model_name
-
-    try:
-        source, _ = parse_model_name(name)
-    except ValueError as error:
-        raise InputError(f"backbone '{name}': {_line(error)}") from error
-    names = {PIXELS, *timm.list_models(), *timm.list_models(include_tags=True)}
-    if source is None and name not in names:
-        hint = "; all are in timm.list_models(include_tags=True)"
-        raise UnknownNameError("backbone", name, names, hint)
 
 
 def _arguments(name: str, image_size: int | None) -> dict[str, Any]:

@@ -24,6 +24,12 @@ def names(root: Path) -> list[str]:
     return sorted(own | set(NAMES))
 
 
+def require_known(name: str, root: Path) -> None:
+    """Raise UnknownNameError if `load` knows no such data set, without loading any."""
+    if name not in names(root):
+        raise _unknown(name, root)
+
+
 def load(
     name: str, *, root: Path, image_size: int | None = None, task: str | None = None
 ) -> ImageSplits:
@@ -73,9 +79,9 @@ def _from_folder(name: str, root: Path) -> ImageSplits:
         return folders.load(root / name)
     if (root / "medimeta" / name / "info.yaml").exists():
         return medimeta.load(name, root, None)
-    raise UnknownNameError(
-        "dataset",
-        name,
-        names(root),
-        f"; own images go to {root / name}/{{train,val,test}}/<class>/",
-    )
+    raise _unknown(name, root)
+
+
+def _unknown(name: str, root: Path) -> UnknownNameError:
+    own = f"; own images go to {root / name}/{{train,val,test}}/<class>/"
+    return UnknownNameError("dataset", name, names(root), own)
