@@ -1,0 +1,29 @@
+"""Write the tables and figures of a sweep from its result files.
+
+python -m src.report configs/demo.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from src import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the sweep and its results, write the report."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("sweep", type=Path, metavar="CONFIG", help="YAML file of the sweep")
+    cli.add_database_flag(parser)
+    cli.add_output_flag(parser, "assets/logs")
+    args = parser.parse(argv)
+
+    from src import report
+    from src.sweep import config
+
+    print(report.write(config.read(args.sweep), args.output_root, args.database_root))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,142 @@
+"""Where the steps of a sweep run: in this process, in local processes, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from src import progress
+from src.errors import InputError, MissingPackageError
+from src.sweep.steps import Planned, Step
+
+REQUIREMENTS = "requirements-cluster.txt"
+_PATIENCE = 10  # seconds for a scheduler's answer
+_one_at_a_time = threading.Lock()  # torch's global random state belongs to one step
+
+
+class Done(NamedTuple):
+    """A step that has ended, and what went wrong, if anything, in one line."""
+
+    step: Step
+    error: str | None
+
+
+def perform(
+    planned: Sequence[Planned], *, jobs: int = 1, scheduler: str | None = None
+) -> Iterator[Done]:
+    """Perform steps, each after those it needs; whatever fails, the others are done.
+
+    Args:
+        planned: no step comes before one that it needs.
+        jobs: local processes, which share the processor's cores; 1 is this process itself.
+        scheduler: the address of a Dask scheduler, in place of local processes.
+
+    Raises:
+        MissingPackageError: Dask is not installed, but needed.
+        InputError: no scheduler answers.
+    """
+    if scheduler:
+        with _cluster(scheduler) as client:
+            yield from _spread(planned, client)
+    elif jobs > 1:
+        with _processes(jobs) as client:
+            yield from _spread(planned, client)
+    else:
+        errors: dict[str, str | None] = {}
+        for step, after in planned:
+            errors[step.name] = attempt(step, *(errors[name] for name in after))
+            yield Done(step, errors[step.name])
+
+
+def attempt(step: Step, *before: str | None) -> str | None:
+    """Perform a step unless one before it failed → None, or the error in one line."""
+    failed = next(filter(None, before), None)
+    if failed:
+        return failed
+    try:
+        with _one_at_a_time, progress.silenced():
+            step.perform()
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # a defect in one run must not end the others
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{_line(error)} ({Path(place.filename).name}:{place.lineno})"
+    return None
+
+
+def _spread(planned: Sequence[Planned], client: Any) -> Iterator[Done]:
+    from distributed import as_completed
+
+    call = uuid.uuid4().hex  # the cluster may still hold what an earlier sweep gave
+    futures: dict[str, Any] = {}
+    for step, after in planned:
+        futures[step.name] = client.submit(
+            attempt, step, *(futures[name] for name in after), key=f"{step.name} {call}"
+        )
+    steps = {futures[step.name]: step for step, _ in planned}
+    for future in as_completed(steps):
+        try:
+            yield Done(steps[future], future.result())
+        except Exception as error:  # lost too often, cancelled, or `src` is not importable there
+            yield Done(steps[future], _line(error))
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[Any]:
+    """A client of local worker processes."""
+    dask, distributed = _dask()
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with (
+        tempfile.TemporaryDirectory(prefix="sweep-") as folder,
+        # Extraction starts processes that decode images, which a daemon may not.
+        dask.config.set({"distributed.worker.daemon": False}),
+        distributed.LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=None,
+            local_directory=folder,
+            silence_logs=logging.CRITICAL,
+            env=dict.fromkeys(names, threads),
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _cluster(scheduler: str) -> Iterator[Any]:
+    """A client of a running cluster."""
+    _, distributed = _dask()
+    try:
+        client = distributed.Client(scheduler, timeout=_PATIENCE)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {scheduler}: {_line(error)}") from error
+    with client:
+        yield client
+
+
+def _dask() -> tuple[Any, Any]:
+    try:
+        import dask
+
+        import distributed
+    except ImportError as error:
+        raise MissingPackageError(
+            f"--jobs above 1 and --scheduler need Dask: pip install -r {REQUIREMENTS}"
+        ) from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # failures are reported here
+    return dask, distributed
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
