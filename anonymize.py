@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=Path,
         metavar="FILE",
         help="plan: draw the distance to the nearest real row along one of its paths and along "
-        "the straight line (.png, .pdf or .svg)",
+        "the straight line (.png or .pdf)",
     )
     args = parser.parse(argv)
     anonymizer, settings = cli.chosen_anonymizer(args, online=False)

@@ -48,10 +48,9 @@ def linear(starts: Tensor, ends: Tensor, num_points: int) -> Tensor:
 def privacy_loss(logits: Tensor) -> Tensor:
     """KL(uniform ‖ softmax) of each point in nats: logits (..., identities) → (...).
 
-    Zero where all identities are equally likely. With m identities it is
-    −log m − mean(log softmax) = logsumexp(logits) − mean(logits) − log m.
+    Zero where all identities are equally likely; with m identities −log m − mean(log softmax).
     """
-    return logits.logsumexp(-1) - logits.mean(-1) - math.log(logits.shape[-1])
+    return -logits.log_softmax(-1).mean(-1) - math.log(logits.shape[-1])
 
 
 def equidistance_loss(paths: Tensor) -> Tensor:
