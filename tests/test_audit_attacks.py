@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from src.audit import attacks, fidelity, statistics
+from src.audit.statistics import Bootstrap
 from src.database import EmbeddingSet
 
 CPU = torch.device("cpu")
@@ -25,18 +26,17 @@ def real(n, seed, dim=12):
     return rows(rng.normal(size=(n, dim)) + labels[:, None], labels)
 
 
-def together(*sets):
-    return EmbeddingSet(
-        *(
-            np.concatenate(part)
-            for part in zip(*[(s.embeddings, s.labels) for s in sets], strict=True)
-        )
-    )
-
-
 def noisy(data, sigma, seed=0):
     noise = np.random.default_rng(seed).normal(size=data.embeddings.shape)
     return EmbeddingSet((data.embeddings + sigma * noise).astype(np.float32), data.labels)
+
+
+def hits_of(release, members, non_members):
+    found = [
+        attacks.nearest(release.embeddings, rows.embeddings, CPU)
+        for rows in (members, non_members)
+    ]
+    return attacks.nearest_real_rows(*found, len(members), len(non_members))
 
 
 # Rows
@@ -114,7 +114,7 @@ def test_likelihood_ratio_takes_identical_scores_and_missing_labels():
 
 def test_linked_where_both_halves_point_to_the_same_row():
     release = rows([[0, 0], [10, 10], [10, 10]], [0, 0, 1])
-    found = attacks.linked(rows([[1, 1], [1, 9], [9, 9]]), release, ([0], [1]), CPU)
+    found = attacks.linked(rows([[1, 1], [1, 9], [9, 9]]), release, [0], [1], CPU)
     assert found.tolist() == [True, False, True]  # copies with two labels are one row
 
 
@@ -125,7 +125,7 @@ def test_excess_linkability_by_hand():
 
 def test_hits_and_copying_share_by_hand():
     members, non_members = rows([0, 10, 20]), rows([14])
-    hits = attacks.nearest_real_rows(rows([1, 2, 12, 13, 21]), members, non_members, CPU)
+    hits = hits_of(rows([1, 2, 12, 13, 21]), members, non_members)
     assert hits.members.tolist() == [2, 0.5, 1]
     assert hits.non_members.tolist() == [1.5]
     # 3.5 hits over 3 members, 1.5 over 1 non-member: 1.1667 / 2.6667
@@ -142,14 +142,14 @@ def test_coverage_and_density_by_hand(monkeypatch):
     truth = rows([0, 1, 3, 100, 101, 103, 7], [0, 0, 0, 1, 1, 1, 2])  # radii 3 2 3, 3 2 3, none
     release = rows([2.5, 3.5, 1], [0, 0, 1])
     found = fidelity.manifold(release, truth, CPU)
-    assert found.covered.tolist() == [1, 1, 1, 0, 0, 0]
+    assert found.coverage.tolist() == [1, 1, 1, 0, 0, 0]
     assert found.density.tolist() == [1.5, 0.5, 0]
 
 
 def test_releasing_the_real_rows_has_coverage_and_density_1():
     data = real(80, 0)
     found = fidelity.manifold(data, data, CPU)
-    assert found.covered.mean() == found.density.mean() == 1
+    assert found.coverage.mean() == found.density.mean() == 1
 
 
 def test_frechet_distance_by_hand():
@@ -165,32 +165,34 @@ def test_frechet_distance_by_hand():
 # Constructed releases
 
 
-def membership(scores, n, repetitions=200):
-    return statistics.membership(
-        scores[:n], scores[n:], fprs=(), repetitions=repetitions, rng=np.random.default_rng(0)
-    )
+def bootstrap():
+    return Bootstrap(200, np.random.default_rng(0))
+
+
+def membership(scores, n):
+    return statistics.membership(scores[:n], scores[n:], fprs=(), bootstrap=bootstrap())
 
 
 def figures(release, members, non_members, references):
     """Every attack's figure, each with its value for useless attacks subtracted."""
-    everyone, n = together(members, non_members), len(members)
-    rng = np.random.default_rng(0)
+    everyone, n = attacks.together(members, non_members), len(members)
     nn = attacks.nearest_neighbour_scores(everyone, release, CPU)
     calibrated = attacks.calibrated_scores(everyone, release, references, CPU)
-    linked = attacks.linked(everyone, release, HALVES, CPU)
-    hits = attacks.nearest_real_rows(release, members, non_members, CPU)
-    means = {"repetitions": 200, "rng": rng}
+    linked = attacks.linked(everyone, release, *HALVES, CPU)
+    hits = hits_of(release, members, non_members)
     return {
         "nearest": membership(nn, n).auc,
         "balanced": membership(nn, n).balanced_accuracy,
         "calibrated": membership(calibrated, n).auc,
-        "copying": statistics.of_means(attacks.copying_share, *hits, **means),
-        "linked": statistics.of_means(attacks.excess_linkability, linked[:n], linked[n:], **means),
+        "copying": statistics.of_means(attacks.copying_share, *hits, bootstrap=bootstrap()),
+        "linked": statistics.of_means(
+            attacks.excess_linkability, linked[:n], linked[n:], bootstrap=bootstrap()
+        ),
     }
 
 
 def shadow_auc(make, release, members, non_members):
-    everyone, n = together(members, non_members), len(members)
+    everyone, n = attacks.together(members, non_members), len(members)
     inside = attacks.shadow_memberships(everyone.labels, 8, np.random.default_rng(1))
     shadows = np.stack(
         [
@@ -211,10 +213,8 @@ def test_releasing_the_members_themselves_is_found_by_every_attack():
     assert found["balanced"].value > 0.99
     assert found["copying"].value == found["linked"].value == 1
     assert shadow_auc(lambda half, _: half, members, members, non_members).value > 0.99
-    distances = attacks.nearest(non_members.embeddings, members.embeddings, CPU)[0]
-    share = statistics.share_below_quantile(
-        np.zeros(300), distances, 0.01, repetitions=10, rng=np.random.default_rng(0)
-    )
+    distances = attacks.nearest(non_members.embeddings, members.embeddings, CPU).distances
+    share = statistics.share_below_quantile(np.zeros(300), distances, 0.01, bootstrap=bootstrap())
     assert share.value == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from src.audit import statistics
-from src.audit.statistics import Estimate
+from src.audit.statistics import Bootstrap, Estimate
 
 SCORES = arrays(
     np.float64, st.integers(2, 30), elements=st.integers(-4, 4) | st.just(-np.inf)
@@ -21,13 +21,16 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+def bootstrap(repetitions=20, seed=0):
+    return Bootstrap(repetitions, rng(seed))
+
+
 def figures(members, non_members, fprs=(), repetitions=50):
     return statistics.membership(
         np.asarray(members, float),
         np.asarray(non_members, float),
         fprs=fprs,
-        repetitions=repetitions,
-        rng=rng(),
+        bootstrap=bootstrap(repetitions),
     )
 
 
@@ -84,8 +87,7 @@ def test_balanced_accuracy_of_separated_scores_is_1_and_of_useless_ones_a_half()
         statistics.balanced_accuracy(
             rng(seed).normal(size=60),
             rng(seed + 1000).normal(size=40),
-            repetitions=1,
-            rng=rng(seed),
+            bootstrap=bootstrap(1, seed),
         ).value
         for seed in range(400)
     ]
@@ -95,14 +97,14 @@ def test_balanced_accuracy_of_separated_scores_is_1_and_of_useless_ones_a_half()
 
 def test_intervals_of_means_have_the_known_width():
     sample = np.repeat([0.0, 1.0], 200)
-    estimate = statistics.of_means(lambda p: p, sample, repetitions=4000, rng=rng())
+    estimate = statistics.of_means(lambda p: p, sample, bootstrap=bootstrap(4000))
     assert estimate.value == 0.5
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.05)
 
 
 def test_a_figure_that_is_not_defined_has_no_estimate():
     estimate = statistics.of_means(
-        lambda p: np.full_like(p, np.nan), np.ones(3), repetitions=5, rng=rng()
+        lambda p: np.full_like(p, np.nan), np.ones(3), bootstrap=bootstrap(5)
     )
     assert estimate == Estimate(None)
 
@@ -110,11 +112,21 @@ def test_a_figure_that_is_not_defined_has_no_estimate():
 def test_share_below_quantile_by_hand():
     references = np.arange(101.0)  # the 10 % quantile is 10
     share = statistics.share_below_quantile(
-        np.array([10.0, 10.1, 9.0, 50.0]), references, 0.1, repetitions=20, rng=rng()
+        np.array([10.0, 10.1, 9.0, 50.0]), references, 0.1, bootstrap=bootstrap(20)
     )
     assert share.value == 0.5
-    few = statistics.share_below_quantile(np.ones(4), np.ones(9), 0.1, repetitions=20, rng=rng())
+    few = statistics.share_below_quantile(np.ones(4), np.ones(9), 0.1, bootstrap=bootstrap(20))
     assert few == Estimate(None)
+
+
+def test_no_hit_at_all_does_not_exclude_three_in_n():
+    share = statistics.share_below_quantile(
+        np.full(60, 9.0), np.zeros(200), 0.01, bootstrap=bootstrap(20)
+    )
+    assert share == Estimate(0, 0, 3 / 60)
+    missed = figures(np.zeros(30), np.ones(100), (0.01,)).tpr[0.01]
+    assert missed == Estimate(0, 0, 0.1)
+    assert figures(np.ones(30), np.zeros(100), (0.01,)).tpr[0.01] == Estimate(1, 0.9, 1)
 
 
 @pytest.mark.parametrize("sizes", [(100, 100), (600, 120)])
@@ -126,8 +138,7 @@ def test_intervals_of_useless_scores_contain_chance_as_often_as_they_say(sizes):
             draw.normal(size=sizes[0]),
             draw.normal(size=sizes[1]),
             fprs=(),
-            repetitions=300,
-            rng=draw,
+            bootstrap=Bootstrap(300, draw),
         )
         held += [e.low <= 0.5 <= e.high for e in (found.auc, found.balanced_accuracy)]
     assert (held >= 0.91 * 200).all()

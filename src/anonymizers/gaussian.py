@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.covariance import OAS
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
-from src import seeding
+from src import progress, seeding
 from src.anonymizers import Release, Resources
 from src.anonymizers.settings import GaussianSettings
 from src.database import EmbeddingSet
@@ -36,8 +35,8 @@ def release(
         raise InputError(f"class {name} has 1 training row; gaussian needs at least 2 of each")
     draws = []
     with threadpool_limits(1):  # the rounding of a factorisation depends on the number of threads
-        for label, count in tqdm(
-            list(zip(classes, counts, strict=True)), "Gaussians", disable=None
+        for label, count in progress.bar(
+            list(zip(classes, counts, strict=True)), desc="Gaussians"
         ):
             fitted = OAS().fit(train.embeddings[train.labels == label].astype(np.float64))
             rng = np.random.default_rng(seeding.stream_seed(seed, f"gaussian/{label}"))

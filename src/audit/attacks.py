@@ -19,6 +19,13 @@ from src.database import EmbeddingSet
 TINY = float(np.finfo(np.float32).tiny)  # stands for distance 0 under a logarithm
 
 
+class Nearest(NamedTuple):
+    """The nearest reference of each query."""
+
+    distances: np.ndarray  # (m,) float64
+    indices: np.ndarray  # (m,) int64
+
+
 class Hits(NamedTuple):
     """How many released rows have each real row as their nearest; ties count half on each side."""
 
@@ -29,6 +36,14 @@ class Hits(NamedTuple):
 def subset(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
     """The rows of those numbers, or where those truth values are true."""
     return EmbeddingSet(data.embeddings[rows], data.labels[rows], data.meta)
+
+
+def together(first: EmbeddingSet, second: EmbeddingSet) -> EmbeddingSet:
+    """The rows of both."""
+    return EmbeddingSet(
+        np.concatenate((first.embeddings, second.embeddings)),
+        np.concatenate((first.labels, second.labels)),
+    )
 
 
 def copies(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
@@ -48,24 +63,17 @@ def distinct(data: EmbeddingSet) -> EmbeddingSet:
 
 def unlike(data: EmbeddingSet, others: EmbeddingSet) -> EmbeddingSet:
     """The rows whose embedding is not among the others."""
-    both = EmbeddingSet(
-        np.concatenate((data.embeddings, others.embeddings)),
-        np.concatenate((data.labels, others.labels)),
-    )
-    numbers = copies(both, labels=False)
+    numbers = copies(together(data, others), labels=False)
     return subset(data, ~np.isin(numbers[: len(data)], numbers[len(data) :]))
 
 
-def nearest(
-    queries: np.ndarray, references: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (m,) float64 and number (m,) int64 of each query's nearest reference."""
+def nearest(queries: np.ndarray, references: np.ndarray, device: torch.device) -> Nearest:
+    """Each query's nearest reference, for queries (m, D) and references (n, D) float32."""
     found = metrics.nearest(
         torch.from_numpy(queries).to(device), torch.from_numpy(references).to(device)
     )
-    return found.distances[:, 0].cpu().numpy().astype(np.float64), found.indices[
-        :, 0
-    ].cpu().numpy()
+    distances, indices = (part[:, 0].cpu().numpy() for part in found)
+    return Nearest(distances.astype(np.float64), indices)
 
 
 def nearest_neighbour_scores(
@@ -78,7 +86,9 @@ def nearest_neighbour_scores(
     scores = np.full(len(rows), -np.inf)
     for label in np.intersect1d(rows.labels, release.labels):
         ours, theirs = rows.labels == label, release.labels == label
-        scores[ours] = -nearest(rows.embeddings[ours], release.embeddings[theirs], device)[0]
+        scores[ours] = -nearest(
+            rows.embeddings[ours], release.embeddings[theirs], device
+        ).distances
     return scores
 
 
@@ -94,25 +104,28 @@ def calibrated_scores(
         references: real rows the attacker has, neither members nor non-members.
     """
     expected, seen = (
-        np.log(np.maximum(nearest(rows.embeddings, other.embeddings, device)[0], TINY))
+        np.log(np.maximum(nearest(rows.embeddings, other.embeddings, device).distances, TINY))
         for other in (references, release)
     )
     return np.asarray(expected - seen)
+
+
+def every(labels: np.ndarray, step: int, rng: np.random.Generator) -> np.ndarray:
+    """Whether a row is among a random 1/step of the rows, as evenly from each label (n,) bool."""
+    order = np.lexsort((rng.random(len(labels)), labels))  # by label, at random within
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[order[rng.integers(step) :: step]] = True
+    return chosen
 
 
 def shadow_memberships(labels: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:
     """Random halves of rows, for each shadow (shadows, n) bool.
 
     Every second half is the complement of the one before, so that each row is in and out equally
-    often; halves are drawn within each label.
+    often.
     """
-    inside = np.empty((shadows, len(labels)), dtype=bool)
-    for shadow in range(0, shadows, 2):
-        for label in np.unique(labels):
-            rows = rng.permutation(np.flatnonzero(labels == label))
-            inside[shadow, rows] = (np.arange(len(rows)) + rng.integers(2)) % 2 == 0
-        inside[shadow + 1 : shadow + 2] = ~inside[shadow]
-    return inside
+    halves = [every(labels, 2, rng) for _ in range(-(-shadows // 2))]
+    return np.stack([side for half in halves for side in (half, ~half)])[:shadows]
 
 
 def likelihood_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -148,32 +161,37 @@ def likelihood_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarra
 def linked(
     rows: EmbeddingSet,
     release: EmbeddingSet,
-    halves: tuple[np.ndarray, np.ndarray],
+    first: np.ndarray,
+    second: np.ndarray,
     device: torch.device,
 ) -> np.ndarray:
-    """Whether the released row nearest by either half of the dimensions is the same (n,) bool.
+    """Whether the released row nearest by either part of the dimensions is the same (n,) bool.
 
     Args:
-        halves: numbers of the dimensions that two attackers hold.
+        first, second: numbers of the dimensions that two parties hold, none in both.
     """
     numbers = copies(release, labels=False)
     one, other = (
-        numbers[nearest(rows.embeddings[:, half], release.embeddings[:, half], device)[1]]
-        for half in halves
+        numbers[nearest(rows.embeddings[:, half], release.embeddings[:, half], device).indices]
+        for half in (first, second)
     )
     return np.asarray(one == other)
 
 
 def nearest_real_rows(
-    release: EmbeddingSet, members: EmbeddingSet, non_members: EmbeddingSet, device: torch.device
+    to_members: Nearest, to_non_members: Nearest, members: int, non_members: int
 ) -> Hits:
-    """How many released rows have each real row as their nearest."""
-    to_members, member = nearest(release.embeddings, members.embeddings, device)
-    to_others, other = nearest(release.embeddings, non_members.embeddings, device)
-    won = (to_members < to_others) + (to_members == to_others) / 2
+    """How many released rows have each real row as their nearest.
+
+    Args:
+        to_members, to_non_members: of the released rows.
+        members, non_members: how many there are.
+    """
+    ours, theirs = to_members.distances, to_non_members.distances
+    won = (ours < theirs) + (ours == theirs) / 2
     return Hits(
-        np.bincount(member, won, minlength=len(members)),
-        np.bincount(other, 1 - won, minlength=len(non_members)),
+        np.bincount(to_members.indices, won, minlength=members),
+        np.bincount(to_non_members.indices, 1 - won, minlength=non_members),
     )
 
 

@@ -18,7 +18,7 @@ BLOCK_ELEMENTS = 1 << 22  # of a block of the distance matrix
 class Manifold(NamedTuple):
     """Coverage and density before averaging (Naeem et al., ICML 2020)."""
 
-    covered: np.ndarray  # (n,) float64: 1 for a real row with a released row in its ball
+    coverage: np.ndarray  # (n,) float64: 1 for a real row with a released row in its ball
     density: np.ndarray  # (m,) float64: balls around a released row, over k
 
 
@@ -32,7 +32,8 @@ def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) ->
     Args:
         release, real: rows without exact copies.
     """
-    covered, density = [], []
+    nothing = torch.zeros(0, dtype=torch.float64, device=device)
+    covered, density = [nothing], [nothing]
     for label in np.unique(real.labels):
         ours = real.embeddings[real.labels == label]
         theirs = release.embeddings[release.labels == label]
@@ -70,4 +71,4 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
     shift = np.square(a.mean(0, dtype=np.float64) - b.mean(0, dtype=np.float64)).sum()
-    return float(shift + np.trace(first) + np.trace(second) - 2 * cross)
+    return max(0.0, float(shift + np.trace(first) + np.trace(second) - 2 * cross))

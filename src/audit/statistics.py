@@ -16,6 +16,13 @@ LEVEL = 0.95  # of the intervals
 BLOCK_ELEMENTS = 1 << 22  # of a block of bootstrap repetitions
 
 
+class Bootstrap(NamedTuple):
+    """How intervals are made."""
+
+    repetitions: int
+    rng: np.random.Generator
+
+
 class Estimate(NamedTuple):
     """A figure and its percentile bootstrap interval; None where there is no such number."""
 
@@ -45,8 +52,7 @@ def membership(
     non_members: np.ndarray,
     *,
     fprs: tuple[float, ...],
-    repetitions: int,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> Membership:
     """All figures of one membership attack from its scores.
 
@@ -69,25 +75,25 @@ def membership(
 
     point = figures(_count(ours, len(levels)), _count(theirs, len(levels)))
     draws = [
-        figures(
-            _resampled(ours, len(levels), rows, rng), _resampled(theirs, len(levels), rows, rng)
-        )
-        for rows in _blocks(repetitions, len(bins))
+        figures(*(_resampled(side, len(levels), rows, bootstrap.rng) for side in (ours, theirs)))
+        for rows in _blocks(bootstrap.repetitions, len(bins))
     ]
     auc, *tprs = (
         _estimate(float(p[0]), d)
         for p, d in zip(point, np.concatenate(draws, axis=1), strict=True)
     )
-    found = dict(zip(resolved, tprs, strict=True))
+    found = {
+        rate: _open_ended(tpr, len(members)) for rate, tpr in zip(resolved, tprs, strict=True)
+    }
     return Membership(
         auc,
         {rate: found.get(rate, Estimate(None)) for rate in fprs},
-        balanced_accuracy(members, non_members, repetitions=repetitions, rng=rng),
+        balanced_accuracy(members, non_members, bootstrap=bootstrap),
     )
 
 
 def balanced_accuracy(
-    members: np.ndarray, non_members: np.ndarray, *, repetitions: int, rng: np.random.Generator
+    members: np.ndarray, non_members: np.ndarray, *, bootstrap: Bootstrap
 ) -> Estimate:
     """(TPR + TNR) / 2 with each half of the rows judged by the best threshold of the other.
 
@@ -96,7 +102,7 @@ def balanced_accuracy(
     """
     found = np.empty(len(members), dtype=bool)
     accused = np.empty(len(non_members), dtype=bool)
-    half_m, half_h = _halves(len(members), rng), _halves(len(non_members), rng)
+    half_m, half_h = (_halves(len(side), bootstrap.rng) for side in (members, non_members))
     for side in (False, True):
         curve = roc(members[half_m == side], non_members[half_h == side])
         best = int(np.argmax(curve.tpr - curve.fpr))
@@ -104,9 +110,7 @@ def balanced_accuracy(
         threshold = gap.mean() if np.isfinite(gap).all() else gap[0]
         found[half_m != side] = members[half_m != side] >= threshold
         accused[half_h != side] = non_members[half_h != side] >= threshold
-    return of_means(
-        lambda tpr, fpr: (tpr + 1 - fpr) / 2, found, accused, repetitions=repetitions, rng=rng
-    )
+    return of_means(lambda tpr, fpr: (tpr + 1 - fpr) / 2, found, accused, bootstrap=bootstrap)
 
 
 def roc(members: np.ndarray, non_members: np.ndarray) -> Roc:
@@ -120,8 +124,7 @@ def roc(members: np.ndarray, non_members: np.ndarray) -> Roc:
 def of_means(
     function: Callable[..., np.ndarray],
     *samples: np.ndarray,
-    repetitions: int,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> Estimate:
     """A figure that depends on the means of independent samples alone, such as a share.
 
@@ -131,7 +134,7 @@ def of_means(
     """
     means = [np.asarray(sample, dtype=np.float64) for sample in samples]
     point = function(*(np.array([sample.mean()]) for sample in means))
-    resampled = [_resampled_means(sample, repetitions, rng) for sample in means]
+    resampled = [_resampled_means(sample, bootstrap) for sample in means]
     return _estimate(float(point[0]), function(*resampled))
 
 
@@ -140,8 +143,7 @@ def share_below_quantile(
     references: np.ndarray,
     quantile: float,
     *,
-    repetitions: int,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> Estimate:
     """Share of values at or below a quantile of the references; both samples are resampled.
 
@@ -149,18 +151,18 @@ def share_below_quantile(
     """
     if len(references) * quantile < 1:
         return Estimate(None)
-    ordered = np.sort(values)
+    ordered, n = np.sort(values), len(references)
     draws = [
-        np.quantile(references[rng.integers(0, len(references), (rows, len(references)))],
-                    quantile, axis=1)
-        for rows in _blocks(repetitions, len(references))
-    ]  # fmt: skip
+        np.quantile(references[bootstrap.rng.integers(n, size=(rows, n))], quantile, axis=1)
+        for rows in _blocks(bootstrap.repetitions, n)
+    ]
 
     def share(bound: np.ndarray) -> np.ndarray:
         return np.searchsorted(ordered, bound, side="right") / len(ordered)
 
-    resampled = rng.binomial(len(ordered), share(np.concatenate(draws))) / len(ordered)
-    return _estimate(float(share(np.quantile(references, quantile))), resampled)
+    resampled = bootstrap.rng.binomial(len(ordered), share(np.concatenate(draws))) / len(ordered)
+    found = _estimate(float(share(np.quantile(references, quantile))), resampled)
+    return _open_ended(found, len(ordered))
 
 
 def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
@@ -208,10 +210,12 @@ def _resampled(
     return counts.reshape(repetitions, levels)
 
 
-def _resampled_means(sample: np.ndarray, repetitions: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled_means(sample: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
+    """Numbers (n,) → means of as many drawn with replacement (repetitions,)."""
+    n = len(sample)
     draws = [
-        sample[rng.integers(0, len(sample), (rows, len(sample)))].mean(1)
-        for rows in _blocks(repetitions, len(sample))
+        sample[bootstrap.rng.integers(n, size=(rows, n))].mean(1)
+        for rows in _blocks(bootstrap.repetitions, n)
     ]
     return np.concatenate(draws)
 
@@ -235,3 +239,16 @@ def _estimate(value: float, draws: np.ndarray) -> Estimate:
         return Estimate(None)
     low, high = np.quantile(defined, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Estimate(value, float(low), float(high))
+
+
+def _open_ended(share: Estimate, n: int) -> Estimate:
+    """A share of n rows whose interval does not end at 0 (1) because no (every) row was hit.
+
+    Resampling finds nothing that is not there; up to 3/n is not excluded all the same (Hanley and
+    Lippman-Hand, 1983).
+    """
+    if share.value == 0:
+        return share._replace(high=max(share.high or 0.0, min(1.0, 3 / n)))
+    if share.value == 1:
+        return share._replace(low=min(share.low or 0.0, max(0.0, 1 - 3 / n)))
+    return share

@@ -1,0 +1,50 @@
+"""The rows of an audit's table: what each is called and what it says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FPRS = (0.01, 0.001)
+QUANTILE = 0.01  # of the distances from H to M, below which a released row counts as near
+
+
+class Measure(NamedTuple):
+    """A row of the table."""
+
+    label: str
+    finding: str  # what the figure says, with the place of a share
+    useless: float | None = None  # the figure of an attack that learns nothing; None: no attack
+    resolution: float | None = None  # share of the non-members that it has to resolve
+    control: str = ""  # the row whose chance shows best that M and H differ; its own if empty
+
+
+def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
+    auc = f"{key}_auc"
+    rows = {auc: Measure(f"{attack}: AUC", "members score higher in {} of pairs", 0.5)}
+    for rate in FPRS:
+        label = f"{attack}: TPR at {100 * rate:g}% FPR"
+        rows[f"{key}_tpr_at_{rate:g}"] = Measure(label, "finds {} of members", rate, rate, auc)
+    label = f"{attack}: balanced accuracy"
+    rows[f"{key}_balanced_accuracy"] = Measure(label, "{} of guesses are right", 0.5, None, auc)
+    return rows
+
+
+ATTACKS = {"nearest": "nearest neighbour", "calibrated": "calibrated", "shadow": "shadow"}
+MEASURES = {
+    **_membership_rows("nearest", ATTACKS["nearest"]),
+    **_membership_rows("calibrated", ATTACKS["calibrated"]),
+    **_membership_rows("shadow", ATTACKS["shadow"]),
+    "linkability": Measure("linkability", "links {} of members beyond what H shows", 0.0),
+    "copying_share": Measure(
+        "copying: nearer to M than to H", "{} lie nearer to training rows", 0.5
+    ),
+    "near_copies": Measure(
+        "copying: very near to M",
+        "{} lie closer to a training row than 99% of test rows",
+        QUANTILE,
+        QUANTILE,
+    ),
+    "coverage": Measure("coverage", "share of training rows with a released row near"),
+    "density": Measure("density", "1 where released rows lie as densely as real ones"),
+    "frechet_distance": Measure("Fréchet distance", "0 for equal means and covariances"),
+}
