@@ -25,6 +25,7 @@ from src.errors import InputError, MissingPackageError
 
 ACCOUNTANT = "PRV, upper bound"
 SMALLEST, LARGEST = 0.05, 1e5  # noise multipliers that are considered
+ORDERS = [*range(2, 64), *(2**power for power in range(6, 14))]  # of Rényi divergences
 
 
 class Mechanism(NamedTuple):
@@ -57,12 +58,12 @@ def accountant(mechanisms: tuple[Mechanism, ...] = ()) -> Any:
     return made
 
 
-def epsilon(accountant: Any, delta: float) -> float:
+def epsilon(accountant: Any, delta: float, **options: Any) -> float:
     """The ε for which all that the accountant has seen is (ε, δ)-differentially private."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         # logarithms of 0 where every row is in every sample; Rényi orders at the end of their list
         warnings.simplefilter("ignore")
-        return float(accountant.get_epsilon(delta))
+        return float(accountant.get_epsilon(delta, **options))
 
 
 @functools.cache
@@ -80,16 +81,23 @@ def noise_multiplier(
         InputError: the target is out of reach.
     """
 
-    def cost(log_noise: float, kind: Callable[[], Any] = accountant) -> float:
-        made = kind()
-        made.history = [tuple(m) for m in beside]
-        made.history.append((math.exp(log_noise), sampling_rate, steps))
-        return epsilon(made, delta)
+    def spent(made: Any, log_noise: float, **options: Any) -> float:
+        made.history = [*map(tuple, beside), (math.exp(log_noise), sampling_rate, steps)]
+        return epsilon(made, delta, **options)
 
     # Rényi bounds are fast and near: they give the bracket for the exact search.
-    renyi = functools.partial(cost, kind=opacus("accountants").RDPAccountant)
-    near = _least(renyi, target, math.log(SMALLEST), math.log(LARGEST), 0.05)
-    return math.exp(_least(cost, target, near - 0.5, near + 0.5, 1e-3))
+    renyi = opacus("accountants").RDPAccountant()
+    near = _least(
+        lambda log_noise: spent(renyi, log_noise, alphas=ORDERS),
+        target,
+        math.log(SMALLEST),
+        math.log(LARGEST),
+        0.05,
+    )
+    exact = accountant()
+    return math.exp(
+        _least(lambda log_noise: spent(exact, log_noise), target, near - 0.5, near + 0.5, 1e-3)
+    )
 
 
 def _least(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # torch is imported when a head is fitted: what is missing is
     from src.bundle.contents import Bundle
     from src.metrics import Scores
     from src.probe import Probe
+
+
+log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
@@ -171,6 +175,7 @@ class OnlineRun(Run):
         reference = self.splits.train
         if self.anonymizer.private:  # statistics of the real rows are not within the guarantee
             reference = EmbeddingSet(*draws(decoder, self.settings.variance, seed=self.seed))
+            log.info("the head stops early by validation rows: no guarantee covers those")
         return partial(
             probe_decoder,
             self.splits,

@@ -41,7 +41,6 @@ PIXELS = "pixels"  # the backbone whose features are between 0 and 1 by definiti
 CLASS_GAIN = 6.0  # on the decoder's initial class weights: noise then hides the class less
 AVERAGE_DECAY = 0.98  # of the running mean of weights, which costs no privacy
 SCALING_QUERIES = 3  # share the budget for scaling
-GRADIENTS = 1 << 25  # numbers in the row-by-row gradients that are held at once
 REACH = 4.0  # mean absolute deviations on either side of the mean that scaling keeps
 OCTAVES = range(-40, 41)  # powers of two among which the norm of a typical row is found
 
@@ -104,7 +103,7 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     budget = plan(settings, delta, public=bounds is not None)
     secret = _secret(resources.ckpt_folder)
     # Noise used twice could be subtracted: fits of different rows or settings share none.
-    stream = fingerprint([secret, train.fingerprint, asdict(settings)])
+    stream = fingerprint([secret, train.fingerprint, asdict(settings.for_fit())])
     generator = seeding.generator(seed, f"dpcvae/{stream}", resources.device)
     rows = torch.from_numpy(train.embeddings).to(resources.device)
     y = F.one_hot(torch.from_numpy(train.labels).to(resources.device), train.num_classes).float()
@@ -180,7 +179,7 @@ def _private_bounds(
 ) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds of features [D] from three noisy sums over rows [n, D].
 
-    The typical norm R (the fullest octave) makes sums of rows / R a Gaussian mechanism; then the
+    The typical norm R (the end of the fullest octave) makes sums of rows / R a Gaussian mechanism; then the
     mean, and the mean absolute deviation from it, which needs far less noise than a variance: the
     norm of |x - mean| grows with √D, that of its squares with D. A constant feature is like any
     other here: nothing is said about it beyond its two noisy numbers.
@@ -191,7 +190,9 @@ def _private_bounds(
 
     octaves = rows.norm(dim=1).log2().ceil().clamp(OCTAVES[0], OCTAVES[-1]).long()
     histogram = ask(F.one_hot(octaves - OCTAVES[0], len(OCTAVES)).float())
-    radius = 2.0 ** OCTAVES[int(histogram.argmax())]
+    fullest = int(histogram.argmax())
+    wider = histogram[fullest + 1 : fullest + 2] > histogram[fullest] / 2  # typical norms span two
+    radius = 2.0 ** (OCTAVES[fullest] + int(wider.sum()))
     noise = radius * noise_multiplier / count  # standard deviation of each number below
     centre = _shrunk(ask(rows / radius) * radius / count, noise)
     deviation = _shrunk(ask((rows - centre).abs() / radius) * radius / count, noise)
@@ -223,14 +224,20 @@ def _train(
     Args:
         count: noisy number of rows; sampling rate · count is the batch size that sums of
             gradients are divided by, whatever the size of a sample, which may be 0.
+
+    Raises:
+        InputError: training diverged.
     """
     noise_multiplier, rate, steps = budget.gradients
     with torch.no_grad():
         first = next(model.decoder.parameters())  # [hidden, latent + C]
         first[:, settings.latent_dim :] *= CLASS_GAIN
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    privacy.opacus("grad_sample").GradSampleModule(model, loss_reduction="sum")
-    optimizer = privacy.opacus("optimizers").DPOptimizer(
+    clipping = privacy.opacus("utils.fast_gradient_clipping_utils")
+    clipped = clipping.GradSampleModuleFastGradientClipping(
+        model, loss_reduction="sum", max_grad_norm=settings.max_grad_norm
+    )
+    optimizer = clipping.DPOptimizerFastGradientClipping(
         torch.optim.Adam(model.parameters(), lr=settings.learning_rate),
         noise_multiplier=noise_multiplier,
         max_grad_norm=settings.max_grad_norm,
@@ -238,26 +245,30 @@ def _train(
         generator=generator,
     )
     spent = privacy.accountant((budget.counts, *filter(None, [budget.scaling])))
-    parameters = sum(p.numel() for p in model.parameters())
     optimizer.attach_step_hook(spent.get_optimizer_hook_fn(rate))
     for _ in progress.bar(range(steps), desc="DP-CVAE", unit="step"):
         drawn = torch.rand(len(x), generator=generator, device=x.device) < rate
-        noise = torch.randn(len(x), settings.latent_dim, generator=generator, device=x.device)
-        parts = drawn.nonzero()[:, 0].split(max(1, GRADIENTS // parameters))
-        for number, part in enumerate(parts, 1):  # of an empty sample one empty part
-            optimizer.signal_skip_step(number < len(parts))  # add up, noise with the last part
-            optimizer.zero_grad()
-            model.loss_rows(
-                x[part],
-                y[part],
-                noise[part],
-                kl_weight=settings.kl_weight,
-                prior_variance=settings.prior_variance,
-            ).sum().backward()
-            optimizer.step()
+        losses = _losses(model, x[drawn], y[drawn], settings, generator)
+        # one backward pass for the norm of each row's gradient, one for the clipped sum
+        clipping.DPTensorFastGradientClipping(clipped, optimizer, losses, "sum").backward()
+        optimizer.step()
         averaged.update_parameters(model)
     mean: CVAE = averaged.module  # type: ignore[assignment]
+    if not all(bool(weights.isfinite().all()) for weights in mean.parameters()):
+        raise InputError(
+            f"DP-CVAE diverged; a smaller --learning_rate than {settings.learning_rate:g} may help"
+        )
     return mean, spent
+
+
+def _losses(
+    model: CVAE, x: Tensor, y: Tensor, settings: DPCVAESettings, generator: torch.Generator
+) -> Tensor:
+    """The objective of each row [m] with fresh latent noise."""
+    noise = torch.randn(len(x), settings.latent_dim, generator=generator, device=x.device)
+    kl_weight, prior_variance = settings.kl_weight, settings.prior_variance
+    x.requires_grad_()  # unused, but torch warns where hooks on gradients meet inputs without
+    return model.loss_rows(x, y, noise, kl_weight=kl_weight, prior_variance=prior_variance)
 
 
 def _delta(settings: DPCVAESettings, rows: int) -> float:

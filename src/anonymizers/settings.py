@@ -227,7 +227,10 @@ class DPCVAESettings(DecoderSettings):
     feature_min: float | None = setting("public lower bound of every feature", None)
     feature_max: float | None = setting("public upper bound of every feature", None)
     observation_std: float = setting(
-        "noise on released rows, as a share of each feature's range", 0.1, minimum=0
+        "noise on released rows, as a share of each feature's range",
+        0.1,
+        minimum=0,
+        fitted=False,
     )
     hidden_dim: int = setting("width of the hidden layers", 64, minimum=1)
     latent_dim: int = setting("dimensions of z", 8, minimum=1)
