@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src import cli
@@ -37,14 +38,16 @@ class Measures(NamedTuple):
 TITLES = ("rows", "distance", "5 %", "confidence", "(other)", "class loss", "AUC")
 
 
-def releases(k: int, weights: Sequence[float]) -> dict[str, tuple[str, dict[str, Any]]]:
+def releases(
+    k: int, path_points: int, weights: Sequence[float]
+) -> dict[str, tuple[str, dict[str, Any]]]:
     """The table's rows: title → anonymizer and settings."""
-    plans = {f"plan, weight {w:g}": ("plan", {"k": k, "privacy_weight": w}) for w in weights}
+    line = {"k": k, "path_points": path_points}
     return {
         "real rows": ("identity", {}),
         "latent-ksame": ("latent-ksame", {"k": k}),
-        "latent-linear": ("latent-linear", {"k": k}),
-        **plans,
+        "latent-linear": ("latent-linear", line),
+        **{f"plan, weight {w:g}": ("plan", {**line, "privacy_weight": w}) for w in weights},
     }
 
 
@@ -81,20 +84,24 @@ def measure(
 
 
 def run(
-    splits: Splits, k: int, weights: Sequence[float], seed: int, resources: Resources
+    splits: Splits,
+    table_rows: dict[str, tuple[str, dict[str, Any]]],
+    *,
+    seed: int,
+    resources: Resources,
 ) -> dict[str, Measures]:
     """All rows of the table for one seed."""
     from src import anonymizers, classifiers
     from src.anonymizers.settings import PlanSettings
 
-    jitter = PlanSettings(k=k).identity_jitter
+    jitter = PlanSettings.identity_jitter
     own, other = (
         classifiers.fit_identity(splits.train, jitter=jitter, seed=s, resources=resources)
         for s in (seed, seed + OTHER)
     )
     task = classifiers.fit_task(splits.train, splits.val, seed=seed, resources=resources)
     measured = {}
-    for title, (name, values) in releases(k, weights).items():
+    for title, (name, values) in table_rows.items():
         entry = anonymizers.get(name)
         released = anonymizers.anonymize(
             entry, entry.parse(values), splits.train, splits.val, seed=seed, resources=resources
@@ -105,32 +112,28 @@ def run(
 
 def table(runs: Sequence[dict[str, Measures]]) -> str:
     """Markdown: mean ± standard deviation over the runs."""
-    import numpy as np
-
     lines = [f"| release | {' | '.join(TITLES)} |", "|---" * (len(TITLES) + 1) + "|"]
     for title in runs[0]:
-        values = np.array([run[title] for run in runs])
-        cells = [f"{values[0, 0]:.0f}"]
-        for mean, sd, digits in zip(
-            values.mean(0)[1:], values.std(0)[1:], (3, 3, 3, 3, 3, 2), strict=True
-        ):
-            cells.append(f"{mean:.{digits}f} ± {sd:.{digits}f}")
+        rows, *columns = zip(*(run[title] for run in runs), strict=True)
+        cells = [f"{mean(rows):.0f}"]
+        for values, digits in zip(columns, (3, 3, 3, 3, 3, 2), strict=True):
+            cells.append(f"{mean(values):.{digits}f} ± {pstdev(values):.{digits}f}")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def claims(runs: Sequence[dict[str, Measures]], plan: str) -> dict[str, list[bool]]:
-    """What PLAN is to show against its baselines → whether it does, in each run."""
+def margins(runs: Sequence[dict[str, Measures]], plan: str) -> dict[str, list[float]]:
+    """What PLAN is to show against its baselines → by how much it does in each run."""
     rows = [(run[plan], run["latent-linear"], run["latent-ksame"]) for run in runs]
     return {
-        "mean distance above latent-linear": [p.distance > n.distance for p, n, _ in rows],
-        "5 % distance above latent-linear": [p.distance_5 > n.distance_5 for p, n, _ in rows],
-        "confidence below latent-linear": [p.confidence < n.confidence for p, n, _ in rows],
-        "the same by the other classifier": [
-            p.confidence_other < n.confidence_other for p, n, _ in rows
+        "mean distance above latent-linear": [p.distance - n.distance for p, n, _ in rows],
+        "5 % distance above latent-linear": [p.distance_5 - n.distance_5 for p, n, _ in rows],
+        "confidence below latent-linear": [n.confidence - p.confidence for p, n, _ in rows],
+        "confidence (other) below latent-linear": [
+            n.confidence_other - p.confidence_other for p, n, _ in rows
         ],
-        "AUC not below latent-linear": [p.auc >= n.auc for p, n, _ in rows],
-        "AUC above latent-ksame": [p.auc > s.auc for p, _, s in rows],
+        "AUC above latent-linear": [p.auc - n.auc for p, n, _ in rows],
+        "AUC above latent-ksame": [p.auc - s.auc for p, _, s in rows],
     }
 
 
@@ -138,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and in how many runs each claim holds for each weight."""
     parser = cli.Parser(__doc__)
     cli.add_device_flag(parser)
-    parser.add_argument("--k", type=cli.number(int, minimum=2), default=5, help="default: 5")
+    parser.add_argument("--k", type=cli.number(int, minimum=2), default=5)
+    parser.add_argument("--path_points", type=cli.number(int, minimum=3), default=12)
     parser.add_argument("--seeds", type=cli.number(int, minimum=0), nargs="+", default=SEEDS)
     parser.add_argument(
         "--weights", type=cli.number(float, minimum=0), nargs="+", default=WEIGHTS, metavar="W"
@@ -150,15 +154,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from src.anonymizers import Resources
 
     splits, device, runs = digits(), devices.resolve(args.device), []
+    rows = releases(args.k, args.path_points, args.weights)
     with tempfile.TemporaryDirectory() as folder:  # one fit of each model serves all releases
         for seed in args.seeds:
-            runs.append(run(splits, args.k, args.weights, seed, Resources(device, Path(folder))))
-    print(f"digits/pixels, k = {args.k}, seeds {', '.join(map(str, args.seeds))}\n")
+            runs.append(run(splits, rows, seed=seed, resources=Resources(device, Path(folder))))
+    seeds = ", ".join(map(str, args.seeds))
+    print(f"digits/pixels, k = {args.k}, T = {args.path_points}, seeds {seeds}\n")
     print(table(runs))
     for weight in args.weights:
         print(f"\nplan, weight {weight:g}:")
-        for claim, held in claims(runs, f"plan, weight {weight:g}").items():
-            print(f"  {claim}: in {sum(held)} of {len(held)} runs")
+        for claim, by in margins(runs, f"plan, weight {weight:g}").items():
+            held = sum(margin >= 0 for margin in by)
+            print(f"  {claim} by {mean(by):.3f} ± {pstdev(by):.3f}, in {held} of {len(by)} runs")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,8 @@ def _distances(axes: Axes, example: Example, train: EmbeddingSet) -> None:
     if len(real) > 1:
         between = float(nearest(real, real, 2).distances[:, 1].median())
         axes.axhline(between, color="grey", linestyle="--", label="between real rows, median")
-    axes.set(xlabel="point of the path", ylabel="distance to the nearest real row", ylim=(0, None))
+    axes.set(xlabel="point of the path", ylabel="distance to the nearest real row")
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
     axes.set_title(f"One path of class {example.class_name}", fontsize="medium")
     axes.legend(fontsize="small")
 

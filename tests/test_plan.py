@@ -198,11 +198,11 @@ def test_the_benchmark_compares_each_run():
         return benchmark.Measures(10, distance, distance / 2, confidence, confidence, 0.1, auc)
 
     runs = [
-        {"plan": run(2, 0.1, 97), "latent-linear": run(1, 0.2, 97), "latent-ksame": run(1, 1, 96)},
-        {"plan": run(1, 0.3, 96), "latent-linear": run(1, 0.2, 97), "latent-ksame": run(1, 1, 96)},
+        {"plan": run(2, 0.1, 97), "latent-linear": run(1, 0.4, 97), "latent-ksame": run(1, 1, 96)},
+        {"plan": run(1, 0.6, 95), "latent-linear": run(2, 0.5, 97), "latent-ksame": run(1, 1, 96)},
     ]
-    assert [all(held) for held in zip(*benchmark.claims(runs, "plan").values(), strict=True)] == [
-        True,
-        False,
-    ]
+    margins = benchmark.margins(runs, "plan").values()
+    np.testing.assert_allclose(
+        list(margins), [[1, -1], [0.5, -0.5], [0.3, -0.1], [0.3, -0.1], [0, -2], [1, -1]]
+    )
     assert "| plan | 10 | 1.500 ± 0.500 | 0.750 ± 0.250 |" in benchmark.table(runs)
