@@ -31,6 +31,7 @@ from src.database import EmbeddingSet
 from src.errors import InputError
 
 NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
+FRONT = 63  # rows whose distances are made along with a seed's
 TILE = 512  # rows and columns of a tile of the distance matrix: float64 within a cache
 
 
@@ -115,19 +116,20 @@ class _Ungrouped:
         self.matrix = points.new_empty(n, n, dtype=torch.int32) if held else None
         self.sums = self._fill()  # float64; -inf for grouped rows
         self.later = self.numbers.flip(0).double()  # 0 for the last row; inf for grouped ones
+        self.front = self.numbers[:0]  # rows whose distances are kept in front_distances [f, n]
 
     def take(self, k: int) -> Tensor:
         """Make the next group → its rows' numbers [k]."""
         if self.matrix is None and 2 * self.left <= len(self.sums):
             self._drop_grouped()
         seed = self.sums.argmax().view(1)  # the first of equal ones
-        distances = self._distances(seed)
+        distances = self._distances_of_seed(seed)
         self.later[seed] = torch.inf
         # distance first, then position: all different, so that it is settled which ones are least
-        order = torch.add(self.later, distances[0], alpha=self.scale)
+        order = torch.add(self.later, distances, alpha=self.scale)
         others = order.topk(k - 1, largest=False, sorted=False).indices
         self.later[others] = torch.inf
-        self.sums -= distances[0]
+        self.sums -= distances
         self.sums -= self._distances(others).sum(0)
         members = torch.cat((seed, others))
         self.sums[members] = -torch.inf
@@ -153,6 +155,20 @@ class _Ungrouped:
         """Distances of rows [m] to all rows [m, n]."""
         return self._computed(rows, slice(None)) if self.matrix is None else self.matrix[rows]
 
+    def _distances_of_seed(self, seed: Tensor) -> Tensor:
+        """Distances of the row `seed` [1] to all rows [n].
+
+        Made on the fly, they come with those of the rows that are likely to be seeds soon: many
+        together take little longer than one.
+        """
+        if self.matrix is not None:
+            return self.matrix[seed][0]
+        if not (self.front == seed).any():
+            soon = self.sums.topk(min(FRONT, len(self.sums))).indices
+            self.front = torch.cat((seed, soon))
+            self.front_distances = self._computed(self.front, slice(None))
+        return self.front_distances[(self.front == seed).nonzero()[0, 0]]
+
     def _computed(self, rows: Tensor | slice, columns: slice) -> Tensor:
         squares = torch.addmm(
             self.squares[columns], self.points[rows], self.points[columns].T, alpha=-2
@@ -160,6 +176,7 @@ class _Ungrouped:
         return squares.add_(self.squares[rows, None]).sqrt_().round_()
 
     def _drop_grouped(self) -> None:
+        self.front = self.front[:0]
         rest = self.sums.isfinite()
         for name in ("points", "squares", "numbers", "sums", "later"):
             setattr(self, name, getattr(self, name)[rest])
