@@ -33,6 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None) -> None:
         super().__init__(
+            prog=_program(),
             description=description,
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -90,6 +91,12 @@ class Parser(argparse.ArgumentParser):
                 values = value if isinstance(value, list) else [value]
                 flags += [f"--{key}", *map(str, values)]
         return flags
+
+
+def _program() -> str | None:
+    """`python -m src.<tool>` where this was started so; else argparse knows the name."""
+    package = getattr(sys.modules["__main__"].__spec__, "parent", "")
+    return f"python -m {package}" if package.startswith("src.") else None
 
 
 def run(main: Callable[[], object]) -> NoReturn:

@@ -27,7 +27,10 @@ _MARKS = "osD^vP*X<>"
 _POINTS = 1000  # most points of a projection's panel
 _MOST_NAMED = 20  # classes that a legend lists
 # Files that do not say when or by which version they were made: the same data, the same bytes.
-_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
 
 
 def draw(

@@ -58,6 +58,9 @@ def _values(source: str, entry: Any) -> dict[Key, Value]:
             raise InputError(f"{name} is {value!r}; it must be a number")
     if not values:
         raise InputError(f"it has no value of {', '.join(results.METRICS)}")
+    for name, value in rest.items():
+        if isinstance(value, list):
+            raise InputError(f"{name} must be one value, not {value}")
     (variant,) = expanded(rest)
     return {
         Key(dataset, backbone, variant, m, None if m == results.DISTANCE else float(sigma)): Value(

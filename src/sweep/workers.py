@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 import threading
 import traceback
@@ -43,6 +44,8 @@ def perform(
         MissingPackageError: Dask is not installed, but needed.
         InputError: no scheduler answers.
     """
+    if not planned:
+        return
     if scheduler:
         with _cluster(scheduler) as client:
             yield from _spread(planned, client)
@@ -110,7 +113,12 @@ def _processes(jobs: int) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        client.register_worker_callbacks(_leave_ctrl_c_to_the_parent)
         yield client
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes
 
 
 @contextmanager
