@@ -2,8 +2,8 @@
 
 python -m benchmarks.audit
 
-Audits that are there and made with the same settings and inputs are kept, so that an interrupted run
-goes on.
+Audits that are there, made with the same settings and inputs, are kept, so that an interrupted
+run goes on.
 """
 
 from __future__ import annotations

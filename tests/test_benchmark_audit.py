@@ -7,7 +7,7 @@ from src.audit.measures import MEASURES
 def figures(value):
     estimate = {"value": value, "low": value, "high": value}
     row = {"value": estimate, "ceiling": estimate, "chance": {**estimate, "value": 0.5}}
-    return {key: row for key in MEASURES}
+    return dict.fromkeys(MEASURES, row)
 
 
 def test_a_row_a_figure_with_mean_and_deviation_over_seeds():

@@ -206,7 +206,7 @@ def copying_share(member_hits: np.ndarray, non_member_hits: np.ndarray) -> np.nd
 def excess_linkability(members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
     """(p_M - p_H) / (1 - p_H): linked members beyond what is linked of any real rows.
 
-    Giomi et al., PETS 2023, equation 4. NaN where every non-member is linked.
+    The residual risk of Giomi et al., PETS 2023. NaN where every non-member is linked.
     """
     return _ratio(members - non_members, 1 - non_members)
 

@@ -169,7 +169,7 @@ def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
     """The most members that any attack finds at a false-positive rate under (ε, δ)-DP.
 
     TPR ≤ e^ε·FPR + δ, and by the same promise for the complements 1 - FPR ≤ e^ε·(1 - TPR) + δ
-    (Kairouz, Oh, Viswanath, ICML 2015, theorem 2.1).
+    (Kairouz, Oh, Viswanath, ICML 2015).
     """
     direct = math.exp(epsilon) * fpr + delta
     complement = 1 - math.exp(-epsilon) * (1 - delta - fpr)
