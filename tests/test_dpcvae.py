@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from src import anonymizers, privacy, seeding
+from src import anonymizers, privacy, runs, seeding
 from src.anonymizers import Resources, dpcvae
 from src.anonymizers.settings import DPCVAESettings
-from src.database import EmbeddingSet
+from src.database import Database, EmbeddingSet
 from src.errors import InputError
+from src.head import HeadSettings
 from src.models.cvae import CVAE
 from src.privacy import Mechanism
 from tests.test_privacy import google_epsilon
@@ -37,7 +38,7 @@ def without_meta(data):
 def mechanisms(facts):
     """What a release's facts say was run."""
     budget = facts["budget"]
-    found = [Mechanism(budget["class counts"]["noise_multiplier"])]
+    found = [Mechanism(budget["class_counts"]["noise_multiplier"])]
     if "noise_multiplier" in budget["scaling"]:
         found.append(Mechanism(budget["scaling"]["noise_multiplier"], steps=3))
     gradients = Mechanism(facts["noise_multiplier"], facts["sampling_rate"], facts["steps"])
@@ -324,3 +325,18 @@ def test_ids():
     settings = ENTRY.parse({"epsilon": 0.5, "delta": 1e-6})
     assert ENTRY.release_id(settings, 3) == "dpcvae-eps0.5-delta1e-06-s3"
     assert ENTRY.release_id(ENTRY.parse({"epsilon": 8}), 0) == "dpcvae-eps8-s0"
+
+
+def test_the_online_head_takes_no_statistics_of_real_rows(digits, tmp_path):
+    settings = ENTRY.parse(SHORT)
+    run = runs.OnlineRun(
+        database=Database(tmp_path, "digits", "pixels"),
+        splits=digits,
+        anonymizer=anonymizers.get("dpcvae-online"),
+        settings=settings,
+        head=HeadSettings(),
+        seed=0,
+        output_root=tmp_path,
+    )
+    reference = run.prepare(CPU).keywords["reference"]
+    assert reference.fingerprint == anonymize(digits).fingerprint

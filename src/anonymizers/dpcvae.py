@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -55,7 +56,7 @@ class Budget(NamedTuple):
     @property
     def parts(self) -> dict[str, Mechanism]:
         """The mechanisms by name, in the order in which they are used."""
-        named = {"class counts": self.counts, "scaling": self.scaling, "gradients": self.gradients}
+        named = {"class_counts": self.counts, "scaling": self.scaling, "gradients": self.gradients}
         return {name: mechanism for name, mechanism in named.items() if mechanism}
 
 
@@ -179,9 +180,9 @@ def _private_bounds(
 ) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds of features [D] from three noisy sums over rows [n, D].
 
-    The typical norm R (the end of the fullest octave) makes sums of rows / R a Gaussian mechanism; then the
-    mean, and the mean absolute deviation from it, which needs far less noise than a variance: the
-    norm of |x - mean| grows with √D, that of its squares with D. A constant feature is like any
+    First the typical norm R of a row, the end of the fullest octave; then, as sums of rows / R,
+    the mean and the mean absolute deviation from it. (A variance would need far more noise: the
+    norm of |x - mean| grows with √D, that of its squares with D.) A constant feature is like any
     other here: nothing is said about it beyond its two noisy numbers.
     """
 
@@ -228,29 +229,17 @@ def _train(
     Raises:
         InputError: training diverged.
     """
-    noise_multiplier, rate, steps = budget.gradients
+    _, rate, steps = budget.gradients
     with torch.no_grad():
         first = next(model.decoder.parameters())  # [hidden, latent + C]
         first[:, settings.latent_dim :] *= CLASS_GAIN
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    clipping = privacy.opacus("utils.fast_gradient_clipping_utils")
-    clipped = clipping.GradSampleModuleFastGradientClipping(
-        model, loss_reduction="sum", max_grad_norm=settings.max_grad_norm
-    )
-    optimizer = clipping.DPOptimizerFastGradientClipping(
-        torch.optim.Adam(model.parameters(), lr=settings.learning_rate),
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=settings.max_grad_norm,
-        expected_batch_size=rate * count,
-        generator=generator,
-    )
+    backward, optimizer = _private_steps(model, count, settings, budget.gradients, generator)
     spent = privacy.accountant((budget.counts, *filter(None, [budget.scaling])))
     optimizer.attach_step_hook(spent.get_optimizer_hook_fn(rate))
     for _ in progress.bar(range(steps), desc="DP-CVAE", unit="step"):
         drawn = torch.rand(len(x), generator=generator, device=x.device) < rate
-        losses = _losses(model, x[drawn], y[drawn], settings, generator)
-        # one backward pass for the norm of each row's gradient, one for the clipped sum
-        clipping.DPTensorFastGradientClipping(clipped, optimizer, losses, "sum").backward()
+        backward(_losses(model, x[drawn], y[drawn], settings, generator))
         optimizer.step()
         averaged.update_parameters(model)
     mean: CVAE = averaged.module  # type: ignore[assignment]
@@ -259,6 +248,36 @@ def _train(
             f"DP-CVAE diverged; a smaller --learning_rate than {settings.learning_rate:g} may help"
         )
     return mean, spent
+
+
+def _private_steps(
+    model: CVAE,
+    count: float,
+    settings: DPCVAESettings,
+    gradients: Mechanism,
+    generator: torch.Generator,
+) -> tuple[Callable[[Tensor], None], Any]:
+    """A backward pass for losses of rows [m] that clips each row's gradient, and its optimizer.
+
+    Ghost clipping (Li et al., ICLR 2022): one pass for the norm of each row's gradient, one for
+    the clipped sum, so that no row's gradient is ever held.
+    """
+    ghost = privacy.opacus("utils.fast_gradient_clipping_utils")
+    clipped = ghost.GradSampleModuleFastGradientClipping(
+        model, loss_reduction="sum", max_grad_norm=settings.max_grad_norm
+    )
+    optimizer = ghost.DPOptimizerFastGradientClipping(
+        torch.optim.Adam(model.parameters(), lr=settings.learning_rate),
+        noise_multiplier=gradients.noise_multiplier,
+        max_grad_norm=settings.max_grad_norm,
+        expected_batch_size=gradients.sampling_rate * count,
+        generator=generator,
+    )
+
+    def backward(losses: Tensor) -> None:
+        ghost.DPTensorFastGradientClipping(clipped, optimizer, losses, "sum").backward()
+
+    return backward, optimizer
 
 
 def _losses(
@@ -330,5 +349,5 @@ def _facts(
         "accountant": f"{privacy.ACCOUNTANT} (opacus {version('opacus')})",
         "budget": parts,
         "noise": "seed and a secret key" if secret else "the seed alone: keep it secret",
-        "validation rows": "not used",
+        "validation_rows": "not used",
     }
