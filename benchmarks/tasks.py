@@ -1,0 +1,195 @@
+"""What the items of the benchmark run, and on which data.
+
+Data are normal random rows of the stated shape, always the same, and the bundled digits.
+`digits`: 1,293 x 64, 10 classes; `dense`: 3,882 x 784, 2 classes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks import data
+from benchmarks.measure import Task
+from src import backbones, embeddings, metrics, probe
+from src.anonymizers import Resources, cvae, ksame
+from src.anonymizers.settings import CVAESettings
+from src.database import Database, EmbeddingSet, Splits, write
+from src.datasets.base import ImageFiles, ImageSet, ImageSplits
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ("create_db", "anonymize", "probing", "probing_noise", "probing_noise_cvae")
+BATCH = 32  # images
+
+
+def random_rows(rows: int, dim: int) -> Tensor:
+    """Standard normal rows [rows, dim] float32."""
+    return torch.randn(rows, dim, generator=torch.Generator().manual_seed(0))
+
+
+def dense() -> Splits:
+    """3,882 / 431 / 431 rows of 784 in two overlapping classes."""
+    sizes = [3882, 431, 431]
+    x = random_rows(sum(sizes), 784)
+    labels = torch.arange(len(x)) % 2
+    x[:, :8] += labels[:, None] / 2
+    parts = zip(x.split(sizes), labels.split(sizes), strict=True)
+    return Splits(*(EmbeddingSet(rows.numpy(), y.numpy()) for rows, y in parts))
+
+
+def ksame_groups(device: torch.device, _: Path, *, rows: int, dim: int, k: int, gib: int) -> Task:
+    """Grouping alone, within so many GiB."""
+    x, resources = random_rows(rows, dim).numpy(), Resources(device, memory=gib << 30)
+    # Each pair once; on the fly, distances to those still there once more when a row is grouped.
+    passes = 1 if 4 * rows * rows <= resources.memory else 2
+    return Task(run=lambda: ksame.group(x, k, resources), flop=passes * rows * rows * dim)
+
+
+def cvae_epochs(
+    device: torch.device, _: Path, *, splits: Callable[[], Splits], epochs: int
+) -> Task:
+    """A fit of so many epochs, too few for it to stop early."""
+    train, val, _test = vars(splits()).values()
+    settings = CVAESettings(num_epochs=epochs, patience=epochs)
+    hidden, latent, classes = settings.hidden_dim, settings.latent_dim, train.num_classes
+    dim = train.embeddings.shape[1]
+    first = (dim + classes) * hidden
+    weights = first + hidden * 2 * latent + (latent + classes) * hidden + hidden * dim
+    # Forward; backward to the weights; backward to the inputs, but for the data themselves.
+    flop = 2 * len(train) * (3 * weights - first) + 2 * len(val) * weights
+    resources = Resources(device)
+    return Task(
+        run=lambda: cvae.fit(train, val, settings, seed=0, resources=resources),
+        units=epochs,
+        flop=flop,
+    )
+
+
+def head_fit(
+    device: torch.device, _: Path, *, splits: Callable[[], Splits], patience: int
+) -> Task:
+    """A head on real rows with its evaluation and distance: all that probing does on arrays."""
+    loaded, settings = splits(), probe.HeadSettings(patience=patience)
+
+    def run() -> None:
+        fitted = probe.probe_release(loaded, loaded.train, settings, seed=0, device=device)
+        probe.evaluate(fitted, loaded.test, 0.0, seed=0)
+
+    return Task(run=run)
+
+
+def online_epochs(device: torch.device, _: Path, *, epochs: int) -> Task:
+    """A head on fresh draws of a decoder (barely fitted: that makes no difference in time)."""
+    splits, settings = data.digits(), CVAESettings(num_epochs=1)
+    decoder = cvae.decoder(splits.train, splits.val, settings, seed=0, resources=Resources(device))
+    dim, classes = splits.train.embeddings.shape[1], splits.train.num_classes
+    decoded = settings.hidden_dim * (settings.latent_dim + classes + dim)
+    rows = probe.ONLINE_EPOCH * len(splits.train)
+    head = probe.HeadSettings(num_epochs=epochs, patience=epochs)
+    real = {"reference": splits.train, "originals": splits.train}
+    return Task(
+        run=lambda: probe.probe_decoder(splits, decoder, 1.0, head, **real, seed=0, device=device),
+        units=epochs,
+        flop=2 * rows * (decoded + 2 * dim * classes),
+    )
+
+
+def distance(device: torch.device, _: Path, *, rows: int, dim: int) -> Task:
+    """The distance metric, beside one product of the same size in blocks."""
+    ours, theirs = random_rows(2 * rows, dim).to(device).split(rows)
+
+    def product() -> None:
+        for block in ours.split(1024):
+            block @ theirs.T
+
+    return Task(
+        run=lambda: metrics.average_mindistance(ours, theirs),
+        flop=2 * rows * rows * dim,
+        baseline=product,
+    )
+
+
+def extraction(
+    device: torch.device, folder: Path, *, model: str, images: int, precision: str
+) -> Task:
+    """JPEG files → embeddings, beside the model alone on the same batches."""
+    noise = np.random.default_rng(0).integers(0, 256, (images, 16, 16, 3), dtype=np.uint8)
+    paths = [folder / f"{i}.jpg" for i in range(images)]
+    for path, pixels in zip(paths, noise, strict=True):
+        Image.fromarray(pixels).resize((256, 256)).save(path)
+    split = ImageSet(ImageFiles(paths), np.zeros(images, np.int64))
+    weights = folder / "weights.safetensors"
+    save_file(timm.create_model(model, num_classes=0).state_dict(), weights)
+    backbone = backbones.load(
+        model, ImageSplits(split, split, split, ["noise"], {}), device=device, weights=weights
+    )
+    loaded = embeddings.Batches(split, backbone.transform, BATCH)
+    batches = [
+        batch.to(device) for i in range(len(loaded)) if isinstance(batch := loaded[i], Tensor)
+    ]
+    dtype = embeddings.PRECISIONS[precision]
+
+    def bare() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, dtype, precision != "fp32"):
+            for batch in batches:
+                backbone.model(batch)
+
+    return Task(
+        run=lambda: embeddings.extract(split, backbone, precision=precision, batch_size=BATCH),
+        baseline=bare,
+    )
+
+
+def help_texts(_device: torch.device, _: Path) -> Task:
+    """--help of the five scripts."""
+
+    def run() -> None:
+        for script in SCRIPTS:
+            _call(script, "--help")
+
+    return Task(run=run, units=len(SCRIPTS), elsewhere=True)
+
+
+def probing(device: torch.device, folder: Path) -> Task:
+    """The whole command on the digits, their database being there."""
+    database = Database(folder, "digits", "pixels")
+    for split, content in vars(data.digits()).items():
+        write(database.path(split), content)
+    flags = ["--backbone", "pixels", "--device", str(device), "--quiet"]
+    roots = ["--database_root", str(folder), "--output_root", str(folder / "logs")]
+    return Task(run=lambda: _call("probing", *flags, *roots), elsewhere=True)
+
+
+def _call(script: str, *flags: str) -> None:
+    command = [sys.executable, str(ROOT / f"{script}.py"), *flags]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+TASKS: dict[str, Callable[[torch.device, Path], Task]] = {
+    "ksame-dense-k5": partial(ksame_groups, rows=3882, dim=784, k=5, gib=4),
+    "ksame-dense-k2": partial(ksame_groups, rows=3882, dim=784, k=2, gib=4),
+    "ksame-20000": partial(ksame_groups, rows=20_000, dim=768, k=5, gib=4),
+    "ksame-50000": partial(ksame_groups, rows=50_000, dim=768, k=5, gib=2),
+    "cvae-digits": partial(cvae_epochs, splits=data.digits, epochs=40),
+    "cvae-dense": partial(cvae_epochs, splits=dense, epochs=10),
+    "head-digits": partial(head_fit, splits=data.digits, patience=5),
+    "head-dense": partial(head_fit, splits=dense, patience=100),
+    "online-digits": partial(online_epochs, epochs=10),
+    "distance": partial(distance, rows=20_000, dim=768),
+    "extraction": partial(extraction, model="vit_small_patch16_224", images=128, precision="fp32"),
+    "extraction-bf16": partial(
+        extraction, model="vit_base_patch14_dinov2", images=1024, precision="bf16"
+    ),
+    "help": help_texts,
+    "probing": probing,
+}
