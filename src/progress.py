@@ -27,11 +27,11 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
 @contextmanager
 def silenced() -> Iterator[None]:
     """No bars and no notes within the block: it has a bar of its own."""
-    before = os.environ.get("TQDM_DISABLE", "")
+    before, level = os.environ.get("TQDM_DISABLE", ""), logging.root.manager.disable
     os.environ["TQDM_DISABLE"] = "1"
-    logging.disable(logging.INFO)
+    logging.disable(max(level, logging.INFO))
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(level)
         os.environ["TQDM_DISABLE"] = before

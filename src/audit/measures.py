@@ -16,6 +16,7 @@ class Measure(NamedTuple):
     useless: float | None = None  # the figure of an attack that learns nothing; None: no attack
     resolution: float | None = None  # share of the non-members that it has to resolve
     control: str = ""  # the row whose chance shows best that M and H differ; its own if empty
+    lower_is_better: bool = True
 
 
 def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
@@ -44,7 +45,11 @@ MEASURES = {
         QUANTILE,
         QUANTILE,
     ),
-    "coverage": Measure("coverage", "share of training rows with a released row near"),
-    "density": Measure("density", "1 where released rows lie as densely as real ones"),
+    "coverage": Measure(
+        "coverage", "share of training rows with a released row near", lower_is_better=False
+    ),
+    "density": Measure(
+        "density", "1 where released rows lie as densely as real ones", lower_is_better=False
+    ),
     "frechet_distance": Measure("Fréchet distance", "0 for equal means and covariances"),
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from src import results
+from src.audit import results as audits
+from src.audit.measures import MEASURES
 from src.database import Database
 from src.errors import DataError, InputError
 from src.files import write_text
@@ -24,7 +27,7 @@ class Row(NamedTuple):
     variant: Variant
     seed: int
     sigma: float
-    values: Mapping[str, float]  # of results.METRICS
+    values: Mapping[str, float]  # of results.METRICS, and of MEASURES where there is an audit
     seconds: float
 
 
@@ -39,13 +42,16 @@ def rows(sweep: Sweep, output_root: Path, database_root: Path) -> list[Row]:
     found = []
     for dataset, backbone in sweep.tables():
         contents = _read(sweep, output_root, dataset, backbone)
-        inputs = _inputs(Database(database_root, dataset, backbone), list(contents.values()))
+        audited = _audited(sweep, output_root, dataset, backbone)
+        found_here = [*contents.values(), *audited.values()]
+        inputs = _inputs(Database(database_root, dataset, backbone), found_here)
         found += [
             Row(
                 dataset,
                 backbone,
                 *key,
-                {name: content[name] for name in results.METRICS},
+                {name: content[name] for name in results.METRICS}
+                | _figures(audited.get(key[:2]), inputs, content["inputs"]["release"]),
                 content["seconds"],
             )
             for key, content in contents.items()
@@ -77,6 +83,37 @@ def _read(
     return contents
 
 
+def _audited(
+    sweep: Sweep, output_root: Path, dataset: str, backbone: str
+) -> dict[tuple[Variant, int], dict[str, Any]]:
+    """The audits that are there, whole, and made with the sweep's settings."""
+    contents = {}
+    for variant, seed in itertools.product(sweep.variants if sweep.audit else (), sweep.seeds):
+        release_id = variant.release_id(seed)
+        expected = {
+            "id": release_id,
+            "anonymizer": variant.anonymizer.name,
+            "settings": variant.values,
+            "seed": seed,
+            "audit": asdict(sweep.audit) if sweep.audit else None,
+        }
+        path = audits.audit_path(output_root, dataset, backbone, release_id, seed)
+        content = audits.read(path, expected)
+        if content is not None:
+            contents[variant, seed] = content
+    return contents
+
+
+def _figures(
+    audit: Mapping[str, Any] | None, inputs: Mapping[str, str], release: str | None
+) -> dict[str, float]:
+    """The figures of an audit of this release of these embeddings, without those that are n/a."""
+    if audit is None or audit["inputs"] != {**inputs, "release": release}:
+        return {}
+    values = {key: row["value"]["value"] for key, row in audit["figures"].items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def _inputs(database: Database, contents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Fingerprints of the real embeddings that results must have been made from."""
     try:
@@ -103,13 +140,15 @@ def write_csv(path: Path, sweep: Sweep, rows: Sequence[Row]) -> Path:
     names = ("dataset", "backbone", "anonymizer", *settings, *head, "seed", "sigma")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *results.METRICS, "seconds"])
+    metrics = (*results.METRICS, *(MEASURES if sweep.audit else ()))
+    writer.writerow([*names, *metrics, "seconds"])
     for row in rows:
         values = [row.variant.values.get(name, "") for name in settings]
+        figures = [row.values.get(name, "") for name in metrics]
         writer.writerow(
             [
                 *(row.dataset, row.backbone, row.variant.anonymizer.name, *values),
-                *(*head.values(), row.seed, row.sigma, *row.values.values(), row.seconds),
+                *(*head.values(), row.seed, row.sigma, *figures, row.seconds),
             ]
         )
     write_text(path, text.getvalue())

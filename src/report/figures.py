@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from src import results
+from src.audit.measures import MEASURES
 from src.database import IDENTITY, Database, EmbeddingSet
 from src.errors import InputError
 from src.files import replacing
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL, _LEGEND = (3.0, 2.5), 1.8  # inches: width and height, width
-_STYLE = {"font.size": 8, "axes.titlesize": 8, "lines.markersize": 5, "legend.markerscale": 1.5}
+_STYLE: dict[Any, float] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "lines.markersize": 5,
+    "legend.markerscale": 1.5,
+}
 _MARKS = "osD^vP*X<>"
 _POINTS = 1000  # most points of a projection's panel
 _MOST_NAMED = 20  # classes that a legend lists
@@ -62,7 +69,9 @@ def _draw(
             reason = "one noise level makes no curve" if rows else "there are no results"
             notes.append(f"no {name}: {reason}")
         else:
-            panel = _auc_sigma if name == "auc_sigma" else _auc_distance
+            metric = name.removeprefix("auc_")
+            against = results.DISTANCE if metric == "distance" else metric
+            panel = _auc_sigma if name == "auc_sigma" else partial(_auc_against, against)
             files += _save(_grid(sweep, rows, panel), folder / name)
     return files, notes
 
@@ -95,20 +104,24 @@ def _auc_sigma(
     ax.set(xlabel="σ of the noise on test features", ylabel="AUC (%)")
 
 
-def _auc_distance(
-    ax: Axes, sweep: Sweep, rows: Sequence[Row], label: str, look: dict[str, Any]
+def _auc_against(
+    metric: str, ax: Axes, sweep: Sweep, rows: Sequence[Row], label: str, look: dict[str, Any]
 ) -> None:
     """One mark with its standard deviations over seeds, at the smallest noise level."""
     sigma = min(sweep.sigma)
-    if not any(row.sigma == sigma for row in rows):
+    rows = [row for row in rows if row.sigma == sigma and metric in row.values]
+    if not rows:
         return
-    distance, distance_sd = _mean_and_deviation(rows, results.DISTANCE, sigma)
+    against, against_sd = _mean_and_deviation(rows, metric, sigma)
     auc, auc_sd = _mean_and_deviation(rows, "auc", sigma)
     ax.errorbar(
-        [distance], [auc], xerr=[distance_sd], yerr=[auc_sd], label=label, linestyle="none", **look
+        [against], [auc], xerr=[against_sd], yerr=[auc_sd], label=label, linestyle="none", **look
     )
     noise = f" at σ = {sigma:g}" if sigma else ""
-    ax.set(xlabel="mean distance to the nearest original", ylabel=f"AUC (%){noise}")
+    title = (
+        MEASURES[metric].label if metric in MEASURES else "mean distance to the nearest original"
+    )
+    ax.set(xlabel=title, ylabel=f"AUC (%){noise}")
 
 
 def _mean_and_deviation(rows: Sequence[Row], metric: str, sigma: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from src import results
+from src.audit.measures import MEASURES
 from src.database import IDENTITY
 from src.files import write_text
 from src.report.collect import Row
@@ -23,6 +24,7 @@ _TITLES = {
     "accuracy": "accuracy (%)",
     "balanced_accuracy": "balanced accuracy (%)",
     results.DISTANCE: "distance",
+    **{key: row.label for key, row in MEASURES.items()},
 }
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -36,7 +38,7 @@ _LATEX = {
 
 
 class Column(NamedTuple):
-    """A metric, and the noise level it is taken at (None for the distance)."""
+    """A metric, and the noise level it is taken at (None where there is no noise)."""
 
     metric: str
     sigma: float | None
@@ -44,7 +46,12 @@ class Column(NamedTuple):
     @property
     def decimals(self) -> int:
         """Digits that are shown after the point."""
-        return 3 if self.metric == results.DISTANCE else 2
+        return 2 if self.metric in results.UTILITY else 3
+
+    @property
+    def sign(self) -> int:
+        """-1 where lower is better, else 1."""
+        return -1 if self.metric in MEASURES and MEASURES[self.metric].lower_is_better else 1
 
     def show(self, value: float | None) -> str:
         """The value as the table has it."""
@@ -73,7 +80,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """All lines, and the columns in which each has the highest value of its data set."""
+    """All lines, and the columns in which each has the best value of its data set."""
 
     seeds: Sequence[int]
     columns: list[Column]
@@ -92,7 +99,7 @@ def build(sweep: Sweep, rows: Iterable[Row], paper: Mapping[Key, Value]) -> Tabl
     columns = [
         Column(metric, sigma)
         for metric in contents.metrics
-        for sigma in ([None] if metric == results.DISTANCE else contents.sigma)
+        for sigma in (contents.sigma if metric in results.UTILITY else [None])
     ]
     found: dict[tuple[str, str, Variant], dict[int, dict[float, Row]]] = {}
     for row in rows:
@@ -101,13 +108,11 @@ def build(sweep: Sweep, rows: Iterable[Row], paper: Mapping[Key, Value]) -> Tabl
     lines = []
     for (dataset, backbone), variant in itertools.product(sweep.tables(), sweep.variants):
         by_seed = found.get((dataset, backbone, variant), {})
-        seeds = [s for s in sweep.seeds if set(contents.sigma) <= set(by_seed.get(s, {}))]
+        seeds = [s for s in sweep.seeds if _complete(by_seed.get(s, {}), variant, columns, sweep)]
+        found_at = {c: contents.sigma[0] if c.sigma is None else c.sigma for c in columns}
         values = {
-            c: [
-                by_seed[s][contents.sigma[0] if c.sigma is None else c.sigma].values[c.metric]
-                for s in seeds
-            ]
-            for c in columns
+            c: [v for s in seeds if (v := by_seed[s][at].values.get(c.metric)) is not None]
+            for c, at in found_at.items()
         }
         known = {c: paper.get(Key(dataset, backbone, variant, *c)) for c in columns}
         lines.append(
@@ -117,11 +122,21 @@ def build(sweep: Sweep, rows: Iterable[Row], paper: Mapping[Key, Value]) -> Tabl
                 variant,
                 seeds,
                 [s for s in sweep.seeds if s not in seeds],
-                {c: _cell(v) for c, v in values.items() if v},
+                {c: _cell(v) for c, v in values.items() if v and len(v) == len(seeds)},
                 {c: value for c, value in known.items() if value},
             )
         )
     return Table(sweep.seeds, columns, lines, [_best(line, lines) for line in lines])
+
+
+def _complete(
+    by_sigma: Mapping[float, Row], variant: Variant, columns: Iterable[Column], sweep: Sweep
+) -> bool:
+    """Whether a seed has all results that the table shows, and its audit if it shows one."""
+    if not set(sweep.contents.sigma) <= set(by_sigma):
+        return False
+    audited = any(c.metric in MEASURES for c in columns) and not variant.anonymizer.online
+    return not audited or not by_sigma[sweep.contents.sigma[0]].values.keys().isdisjoint(MEASURES)
 
 
 def _cell(values: Sequence[float]) -> Cell:
@@ -130,7 +145,7 @@ def _cell(values: Sequence[float]) -> Cell:
 
 
 def _best(line: Line, lines: Iterable[Line]) -> set[Column]:
-    """The columns where a line is the highest, as shown, of those that compete with it."""
+    """The columns where a line is the best, as shown, of those that compete with it."""
     rivals = [
         other
         for other in lines
@@ -141,8 +156,12 @@ def _best(line: Line, lines: Iterable[Line]) -> set[Column]:
     return {
         column
         for column, cell in line.cells.items()
-        if float(column.show(cell.mean))
-        == max(float(column.show(other.cells[column].mean)) for other in rivals)
+        if column.sign * float(column.show(cell.mean))
+        == max(
+            column.sign * float(column.show(other.cells[column].mean))
+            for other in rivals
+            if column in other.cells
+        )
     }
 
 
@@ -254,8 +273,12 @@ def _shown(cell: Cell | None, column: Column) -> str:
 
 def _notes(table: Table) -> list[str]:
     seeds = ", ".join(map(str, table.seeds))
+    lower = [_TITLES[c.metric] for c in table.columns if c.sign < 0]
+    best = (
+        f"the highest value (the lowest of {', '.join(lower)})" if lower else "the highest value"
+    )
     notes = [
-        f"Mean ± standard deviation over seeds ({seeds}). Bold: the highest value of a data set's "
+        f"Mean ± standard deviation over seeds ({seeds}). Bold: {best} of a data set's "
         "anonymized releases, of those without a missing seed."
     ]
     sources = {line.published[c].source for line in table.lines for c in line.published}

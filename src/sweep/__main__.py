@@ -18,7 +18,7 @@ from src.files import require_writable
 
 if TYPE_CHECKING:
     from src.sweep.config import Sweep
-    from src.sweep.steps import Head, Planned
+    from src.sweep.steps import Planned, Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         head=sweep.head,
         sigma=sweep.sigma,
     )
-    needs = {head: head.needs() for head in steps.heads(sweep, place)}
+    needs = {run: run.needs() for run in steps.runs_of(sweep, place)}
     _check_names(sweep, place.dataset_root, needs)
     planned = steps.plan(needs, sweep.variants)
     if args.dry_run:
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         devices.resolve(args.device)
     errors = _perform(planned, needs, jobs=args.jobs, scheduler=args.scheduler)
     print(report.write(sweep, args.output_root, args.database_root))
-    for head, error in errors.items():
-        print(f"failed: {head.name}: {error}", file=sys.stderr)
+    for run, error in errors.items():
+        print(f"failed: {run.name}: {error}", file=sys.stderr)
     return 1 if errors else 0
 
 
@@ -77,12 +77,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse(argv)
 
 
-def _check_names(sweep: Sweep, dataset_root: Path, needs: Mapping[Head, Sequence[str]]) -> None:
+def _check_names(sweep: Sweep, dataset_root: Path, needs: Mapping[Run, Sequence[str]]) -> None:
     """Raise InputError for a data set or backbone that has to be loaded and is unknown."""
     from src import datasets
     from src.sweep.steps import EMBEDDINGS
 
-    to_extract = {(h.dataset, h.backbone) for h, missing in needs.items() if EMBEDDINGS in missing}
+    to_extract = {(r.dataset, r.backbone) for r, missing in needs.items() if EMBEDDINGS in missing}
     for dataset in sorted({dataset for dataset, _ in to_extract}):
         datasets.require_known(dataset, dataset_root)
     if to_extract:
@@ -92,35 +92,35 @@ def _check_names(sweep: Sweep, dataset_root: Path, needs: Mapping[Head, Sequence
             backbones.require_known(backbone)
 
 
-def _print_plan(needs: Mapping[Head, Sequence[str]]) -> None:
-    for head, missing in needs.items():
-        print(f"{head.name}: {'needs ' + ', '.join(missing) if missing else 'done'}")
+def _print_plan(needs: Mapping[Run, Sequence[str]]) -> None:
+    for run, missing in needs.items():
+        print(f"{run.name}: {'needs ' + ', '.join(missing) if missing else 'done'}")
     done = sum(not missing for missing in needs.values())
     print(f"{len(needs)} runs, {done} done, {len(needs) - done} to do")
 
 
 def _perform(
     planned: Sequence[Planned],
-    needs: Mapping[Head, Sequence[str]],
+    needs: Mapping[Run, Sequence[str]],
     *,
     jobs: int,
     scheduler: str | None,
-) -> dict[Head, str]:
+) -> dict[Run, str]:
     """Perform the steps under one bar → the runs that failed, with their errors."""
     from src.sweep import workers
-    from src.sweep.steps import Head
+    from src.sweep.steps import Run
 
-    errors: dict[Head, str] = {}
+    errors: dict[Run, str] = {}
     kept = sum(not missing for missing in needs.values())
     with progress.bar(total=len(needs), initial=kept, unit="run", desc="sweep") as bar:
         for step, error in workers.perform(planned, jobs=jobs, scheduler=scheduler):
-            if not isinstance(step, Head):
+            if not isinstance(step, Run):
                 continue
             if error:
                 errors[step] = error
             bar.set_postfix(failed=len(errors), left=len(needs) - bar.n - 1, refresh=False)
             bar.update()
-    return {head: errors[head] for head in needs if head in errors}
+    return {run: errors[run] for run in needs if run in errors}
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 from src import anonymizers, results
 from src.anonymizers import Anonymizer
 from src.anonymizers.settings import Settings
+from src.audit.measures import MEASURES
+from src.audit.results import AuditSettings
 from src.errors import InputError, UnknownNameError
 from src.files import read_yaml
 from src.head import HeadSettings
 
 FIGURES = ("auc_sigma", "auc_distance", "projection")
+AUDITED = ("shadow_auc",)  # what a report shows of audits unless it says what
 
 
 class Variant(NamedTuple):
@@ -55,9 +58,9 @@ class Contents:
     """What a report shows.
 
     Attributes:
-        metrics: the table's columns.
+        metrics: the table's columns, figures of the audits among them.
         sigma: the noise levels at which the table shows utility.
-        figures: those to draw.
+        figures: those to draw; `auc_<key>` is AUC against that figure of the audits.
         published: a file of values that were read in a paper, shown beside ours.
     """
 
@@ -79,6 +82,7 @@ class Sweep:
     variants: tuple[Variant, ...]
     head: HeadSettings
     contents: Contents
+    audit: AuditSettings | None = None  # None: releases are not audited
 
     def tables(self) -> Iterator[tuple[str, str]]:
         """Each data set with each backbone."""
@@ -103,12 +107,23 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
     _check_keys(
         "key",
         content,
-        valid=("name", "datasets", "backbones", "seeds", "sigma", "head", "runs", "report"),
+        valid=(
+            "name",
+            "datasets",
+            "backbones",
+            "seeds",
+            "sigma",
+            "head",
+            "runs",
+            "audit",
+            "report",
+        ),
         required=("name", "datasets", "backbones", "seeds", "runs"),
     )
     sigma = _values("sigma", content.get("sigma", [0.0]), _non_negative)
     head = _mapping("head", content.get("head"))
     _check_keys("setting of head", head, valid=[f.name for f in fields(HeadSettings)])
+    audit = _audit(content.get("audit"))
     return Sweep(
         name=_plain_name("name", content["name"]),
         datasets=_values("datasets", content["datasets"], _plain_name),
@@ -117,8 +132,18 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
         sigma=sigma,
         variants=_variants(content["runs"]),
         head=HeadSettings(**head),
-        contents=_contents(_mapping("report", content.get("report")), sigma, folder),
+        contents=_contents(_mapping("report", content.get("report")), sigma, folder, audit),
+        audit=audit,
     )
+
+
+def _audit(value: Any) -> AuditSettings | None:
+    """`true`, or the settings that are not the default; `false` or nothing for no audits."""
+    if isinstance(value, bool) or value is None:
+        return AuditSettings() if value else None
+    given = _mapping("audit", value)
+    _check_keys("setting of audit", given, valid=[f.name for f in fields(AuditSettings)])
+    return AuditSettings(**{name: _seed(f"audit's {name}", v) for name, v in given.items()})
 
 
 def _variants(entries: Any) -> tuple[Variant, ...]:
@@ -155,10 +180,21 @@ def expanded(entry: Mapping[str, Any]) -> list[Variant]:
     ]
 
 
-def _contents(content: Mapping[str, Any], sigma: tuple[float, ...], folder: Path) -> Contents:
+def _contents(
+    content: Mapping[str, Any],
+    sigma: tuple[float, ...],
+    folder: Path,
+    audit: AuditSettings | None,
+) -> Contents:
     given = dict(content)
     _check_keys("key of report", given, valid=[f.name for f in fields(Contents)])
-    for key, valid in (("metrics", results.METRICS), ("figures", FIGURES)):
+    audited = tuple(MEASURES) if audit else ()
+    plots = tuple(f"auc_{key}" for key in audited)
+    if audit:
+        shown = AUDITED if audit.shadows else ("nearest_auc",)
+        given.setdefault("metrics", [*Contents.metrics, *shown])
+        given.setdefault("figures", [*FIGURES, *(f"auc_{key}" for key in shown)])
+    for key, valid in (("metrics", (*results.METRICS, *audited)), ("figures", (*FIGURES, *plots))):
         if key in given:
             given[key] = () if given[key] == [] else _values(key, given[key], _text)
             _check_keys(f"name in report's {key}", given[key], valid=valid)

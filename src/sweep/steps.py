@@ -1,4 +1,4 @@
-"""The steps of a sweep: extract embeddings, fit an anonymizer, fit a head.
+"""The steps of a sweep: extract embeddings, fit an anonymizer, fit a head, audit a release.
 
 Steps speak to each other through files alone, each looks first at what is there already, and
 every file is written whole or not at all. So any step may be repeated, anywhere, at any time.
@@ -7,25 +7,28 @@ A further kind of step is a class here and a line in `plan`.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from src import anonymizers
+from src import anonymizers, runs
 from src.anonymizers import Resources
 from src.anonymizers.settings import DecoderSettings
+from src.audit import results as audits
+from src.audit.results import AuditSettings
 from src.database import IDENTITY, SPLITS, Database, EmbeddingSet, Splits, data_folder, write
 from src.errors import DataError, MissingFileError
 from src.head import HeadSettings
-from src.runs import OfflineRun, OnlineRun, Run
 from src.sweep.config import Sweep, Variant
 
 # What a run can need.
-EMBEDDINGS, FIT, HEAD = "embeddings", "fit", "head"
+EMBEDDINGS, FIT, HEAD, AUDIT = "embeddings", "fit", "head", "audit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,66 +145,146 @@ class Fit(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(Step):
-    """One run: a head on what a variant gives, evaluated at all noise levels."""
+class Run(Step):
+    """What a sweep is for: something that is found out about one variant and seed."""
 
     variant: Variant
     seed: int
+    kind: ClassVar[str]  # HEAD or AUDIT
+
+    @abstractmethod
+    def missing(self) -> bool:
+        """Whether something of the result is not there, or not as it would be made now.
+
+        Raises:
+            NotReleasedError: the release has yet to be made.
+            MissingFileError, DataError: the real embeddings cannot be read.
+        """
+
+    def needs(self) -> tuple[str, ...]:
+        """What is missing, of EMBEDDINGS, FIT and its kind; nothing where the result is kept."""
+        fitted = (FIT,) if self.variant.anonymizer.name != IDENTITY else ()
+        try:
+            if not self.missing():
+                return ()
+        except NotReleasedError:
+            return (FIT, self.kind)
+        except MissingFileError:
+            return (EMBEDDINGS, *fitted, self.kind)
+        except DataError:  # each run on this data set will report it
+            return (self.kind,)
+        return (FIT, self.kind) if self.variant.anonymizer.online else (self.kind,)
+
+    def released(self) -> EmbeddingSet:
+        """The variant's release.
+
+        Raises:
+            NotReleasedError: it is not there, or was made otherwise.
+            MissingFileError, DataError: the real embeddings cannot be read.
+        """
+        released = stored_release(self.database, self.splits(), self.variant, self.seed)
+        if released is None:
+            path = self.database.path("train", self.variant.release_id(self.seed))
+            raise NotReleasedError(f"{path} was there and is gone, or was replaced")
+        return released
+
+
+class NotReleasedError(MissingFileError):
+    """A release has yet to be made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Run):
+    """A head on what a variant gives, evaluated at all noise levels."""
+
+    kind = HEAD
 
     @property
     def name(self) -> str:
         """Data set, backbone, variant and seed."""
         return f"{self.dataset}/{self.backbone}: {self.variant.label}, seed {self.seed}"
 
-    @property
-    def run(self) -> Run | None:
-        """The run on the files that are there now; None where a release has yet to be made.
-
-        Raises:
-            MissingFileError, DataError: the real embeddings cannot be read.
-        """
+    def run(self) -> runs.Run:
+        """The run on the files that are there now; raises as `released`."""
         anonymizer, settings = self.variant
-        splits = self.splits()
         shared: dict[str, Any] = {
             "database": self.database,
-            "splits": splits,
+            "splits": self.splits(),
             "head": self.place.head,
             "seed": self.seed,
             "output_root": self.place.output_root,
         }
         if isinstance(settings, DecoderSettings) and anonymizer.online:
-            return OnlineRun(anonymizer=anonymizer, settings=settings, **shared)
-        released = stored_release(self.database, splits, self.variant, self.seed)
-        if released is None:
-            return None
-        return OfflineRun(
-            released=released, release_id=self.variant.release_id(self.seed), **shared
-        )
+            return runs.OnlineRun(anonymizer=anonymizer, settings=settings, **shared)
+        release_id = self.variant.release_id(self.seed)
+        return runs.OfflineRun(released=self.released(), release_id=release_id, **shared)
 
-    def needs(self) -> tuple[str, ...]:
-        """What is missing, of EMBEDDINGS, FIT and HEAD; nothing where all results are kept."""
-        fitted = self.variant.anonymizer.name != IDENTITY
-        try:
-            run = self.run
-        except MissingFileError:
-            return (EMBEDDINGS, FIT, HEAD) if fitted else (EMBEDDINGS, HEAD)
-        except DataError:  # each run on this data set will report it
-            return (HEAD,)
-        if run is None:
-            return (FIT, HEAD)
-        if not run.missing(self.place.sigma):
-            return ()
-        return (FIT, HEAD) if self.variant.anonymizer.online else (HEAD,)
+    def missing(self) -> bool:
+        """Whether a noise level has no result."""
+        return bool(self.run().missing(self.place.sigma))
 
     def perform(self) -> None:
         """Fit the head and write what is missing of its results."""
-        run = self.run
-        if run is None:
-            path = self.database.path("train", self.variant.release_id(self.seed))
-            raise MissingFileError(f"{path} was there and is gone, or was replaced")
+        run = self.run()
         missing = run.missing(self.place.sigma)
         if missing:
             run.perform(missing, self.resources())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Run):
+    """The privacy audit of a release."""
+
+    audit: AuditSettings
+    kind = AUDIT
+
+    @property
+    def name(self) -> str:
+        """Data set, backbone, variant and seed."""
+        return f"{self.dataset}/{self.backbone}: audit of {self.variant.label}, seed {self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """The audit's file."""
+        release_id = self.variant.release_id(self.seed)
+        return audits.audit_path(
+            self.place.output_root, self.dataset, self.backbone, release_id, self.seed
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What the audit must have been made from; raises as `released`."""
+        return audits.identity(
+            self.splits(), self.released(), *self.variant, seed=self.seed, audit=self.audit
+        )
+
+    def missing(self) -> bool:
+        """Whether there is no such audit."""
+        return audits.read(self.path, self.identity()) is None
+
+    def perform(self) -> None:
+        """Attack the release and write the figures."""
+        if not self.missing():
+            return
+        from src.audit.run import audit
+
+        resources, started = self.resources(), time.perf_counter()
+        report = audit(
+            self.splits(),
+            self.released(),
+            *self.variant,
+            seed=self.seed,
+            options=self.audit,
+            resources=resources,
+        )
+        audits.write(
+            self.path,
+            self.identity(),
+            report,
+            dataset=self.dataset,
+            backbone=self.backbone,
+            device=resources.device.type,
+            seconds=time.perf_counter() - started,
+        )
 
 
 class Planned(NamedTuple):
@@ -211,17 +294,25 @@ class Planned(NamedTuple):
     after: tuple[str, ...]
 
 
-def heads(sweep: Sweep, place: Workplace) -> list[Head]:
-    """All runs of a sweep, in the order of its configuration."""
-    return [
-        Head(place=place, dataset=dataset, backbone=backbone, variant=variant, seed=seed)
-        for dataset, backbone in sweep.tables()
-        for variant in sweep.variants
-        for seed in sweep.seeds
-    ]
+def runs_of(sweep: Sweep, place: Workplace) -> list[Run]:
+    """All runs of a sweep, in the order of its configuration; only released rows are audited."""
+    found: list[Run] = []
+    for dataset, backbone in sweep.tables():
+        for variant, seed in itertools.product(sweep.variants, sweep.seeds):
+            at: dict[str, Any] = {
+                "place": place,
+                "dataset": dataset,
+                "backbone": backbone,
+                "variant": variant,
+                "seed": seed,
+            }
+            found.append(Head(**at))
+            if sweep.audit and not variant.anonymizer.online:
+                found.append(Audit(**at, audit=sweep.audit))
+    return found
 
 
-def plan(needs: Mapping[Head, Collection[str]], variants: Sequence[Variant]) -> list[Planned]:
+def plan(needs: Mapping[Run, Collection[str]], variants: Sequence[Variant]) -> list[Planned]:
     """The steps that give each run what it needs, every extraction and fit once.
 
     Args:
@@ -234,21 +325,21 @@ def plan(needs: Mapping[Head, Collection[str]], variants: Sequence[Variant]) -> 
         planned.setdefault(step.name, Planned(step, after))
         return (step.name,)
 
-    for head, missing in needs.items():
+    for run, missing in needs.items():
         at: dict[str, Any] = {
-            "place": head.place,
-            "dataset": head.dataset,
-            "backbone": head.backbone,
+            "place": run.place,
+            "dataset": run.dataset,
+            "backbone": run.backbone,
         }
         after: tuple[str, ...] = ()
         if EMBEDDINGS in missing:
             after = require(Extraction(**at), after)
         if FIT in missing:
-            fit_id = head.variant.fit_id(head.seed)
-            served = tuple(v for v in variants if v.fit_id(head.seed) == fit_id)
-            after = require(Fit(**at, variants=served, seed=head.seed), after)
-        if HEAD in missing:
-            require(head, after)
+            fit_id = run.variant.fit_id(run.seed)
+            served = tuple(v for v in variants if v.fit_id(run.seed) == fit_id)
+            after = require(Fit(**at, variants=served, seed=run.seed), after)
+        if run.kind in missing:
+            require(run, after)
     return list(planned.values())
 
 
