@@ -23,12 +23,12 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import trange
 
 from src.anonymizers import Release, Resources
 from src.anonymizers.settings import KSameSettings
 from src.database import EmbeddingSet
 from src.errors import InputError
+from src.progress import bar
 
 NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
 FRONT = 63  # rows whose distances are made along with a seed's
@@ -89,7 +89,7 @@ def group(embeddings: np.ndarray, k: int, resources: Resources) -> np.ndarray:
     points = torch.from_numpy(whole_numbers(embeddings[: count * k])).to(device)
     ungrouped = _Ungrouped(points, resources.memory)
     groups = torch.empty(count, k, dtype=torch.int64, device=device)
-    for i in trange(count, desc=f"k-Same k={k}", unit="group", disable=None):
+    for i in bar(range(count), desc=f"k-Same k={k}", unit="group"):
         groups[i] = ungrouped.take(k)
     return groups.sort(1).values.cpu().numpy()
 
