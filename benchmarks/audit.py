@@ -50,29 +50,21 @@ def audited(
     Args:
         name, values: of the anonymizer and its settings.
     """
-    import time
-
-    from src.audit.run import audit
+    from src.audit.run import audit_to_file
 
     anonymizer = anonymizers.get(name)
     settings = anonymizer.parse(values)
     release_id = anonymizer.release_id(settings, seed)
     path = results.audit_path(output_root, DATASET, BACKBONE, release_id, seed)
-    started = time.perf_counter()
     released = anonymizers.anonymize(
         anonymizer, settings, splits.train, splits.val, seed=seed, resources=resources
     )
     made_from = results.identity(splits, released, anonymizer, settings, seed=seed, audit=options)
     found = results.read(path, made_from)
     if found is None:
-        report = audit(
-            splits, released, anonymizer, settings,
-            seed=seed, options=options, resources=resources,
-        )  # fmt: skip
-        results.write(
-            path, made_from, report,
-            dataset=DATASET, backbone=BACKBONE, device=resources.device.type,
-            seconds=time.perf_counter() - started,
+        audit_to_file(
+            path, splits, released, anonymizer, settings,
+            dataset=DATASET, backbone=BACKBONE, seed=seed, options=options, resources=resources,
         )  # fmt: skip
         found = results.read(path, made_from)
     assert found is not None

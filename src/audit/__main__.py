@@ -6,7 +6,7 @@ python -m src.audit --dataset digits --backbone pixels --anonymizer cvae --seed 
 
 from __future__ import annotations
 
-import time
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,25 +15,7 @@ from src import cli
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the splits and the release, attack, write JSON and figure, print the table."""
-    parser = cli.Parser(__doc__)
-    cli.add_data_flags(parser)
-    cli.add_device_flag(parser)
-    cli.add_output_flag(parser, "assets/logs")
-    cli.add_anonymizer_flags(parser, online=False)
-    whole = cli.number(int, minimum=0)
-    parser.add_argument(
-        "--shadows",
-        type=whole,
-        default=16,
-        help="releases made anew for the shadow attack; 0 leaves it out (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bootstrap", type=whole, default=1000, help="repetitions (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="save the ROC curves, as PNG, PDF, SVG, ..."
-    )
-    args = parser.parse(argv)
+    args = _parse(argv)
     anonymizer, settings = cli.chosen_anonymizer(args, online=False)
 
     from src.audit import results
@@ -54,32 +36,47 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from src import devices
     from src.anonymizers import Resources
-    from src.audit.run import audit
+    from src.audit.run import audit_to_file
 
     device = devices.resolve(args.device)
-    started = time.perf_counter()
-    report = audit(
+    report = audit_to_file(
+        path,
         splits,
         released,
         anonymizer,
         settings,
+        dataset=args.dataset,
+        backbone=args.backbone,
         seed=args.seed,
         options=options,
         resources=Resources(device, memory=devices.free_memory(device) // 2),
-    )
-    results.write(
-        path,
-        results.identity(splits, released, anonymizer, settings, seed=args.seed, audit=options),
-        report,
-        dataset=args.dataset,
-        backbone=args.backbone,
-        device=device.type,
-        seconds=time.perf_counter() - started,
     )
     print(report.table(), path, sep="\n")
     if args.figure:
         save_figure(args.figure, report, f"{args.dataset}, {args.backbone}, {release_id}")
         print(args.figure)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    cli.add_data_flags(parser)
+    cli.add_device_flag(parser)
+    cli.add_output_flag(parser, "assets/logs")
+    cli.add_anonymizer_flags(parser, online=False)
+    whole = cli.number(int, minimum=0)
+    parser.add_argument(
+        "--shadows",
+        type=whole,
+        default=16,
+        help="releases made anew for the shadow attack; 0 leaves it out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bootstrap", type=whole, default=1000, help="repetitions (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="save the ROC curves, as PNG, PDF, SVG, ..."
+    )
+    return parser.parse(argv)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ import torch
 from src import anonymizers, progress, seeding
 from src.anonymizers import Anonymizer, Resources
 from src.anonymizers.settings import KSameSettings, Settings
-from src.audit import attacks
+from src.audit import attacks, results
 from src.audit.measures import FPRS, MEASURES
 from src.audit.report import Guarantee, Report, Row
 from src.audit.results import AuditSettings
@@ -92,14 +94,7 @@ def audit(
         notes.append(f"shadow attack left out, as half of the rows cannot be released: {error}")
         setup = replace(setup, shadows=0)
         attacked = setup.scenario(released, members, refit)
-    half = attacks.every(members.labels, 2, random_stream(seed, "chance"))
-    unrelated = attacks.subset(members, half)
-    others = attacks.unlike(attacks.subset(members, ~half), unrelated)
-    scenarios = (
-        attacked,
-        setup.scenario(members, members, lambda rows, _: rows),
-        setup.scenario(unrelated, others, lambda rows, _: rows),
-    )
+    scenarios = (attacked, *_controls(setup, members))
     value, ceiling, chance = (
         measure(scenario, seed=seed, repetitions=options.bootstrap, device=device)
         for scenario in progress.bar(scenarios, desc="attacks", unit="release")
@@ -107,14 +102,52 @@ def audit(
     rows = _rows(value, ceiling, chance, len(non_members))
     guarantee = _guarantee(released)
     notes += _promises(released, settings, rows, guarantee)
-    sizes = {
-        "members": len(members),
-        "non_members": len(non_members),
-        "references": len(references) if references else 0,
-        "released_rows": len(released),
-        "distinct_released_rows": len(attacked.release),
-    }
-    return Report(rows, value.curves, sizes, notes, guarantee)
+    return Report(rows, value.curves, _sizes(attacked, released), notes, guarantee)
+
+
+def audit_to_file(
+    path: Path,
+    splits: Splits,
+    released: EmbeddingSet,
+    anonymizer: Anonymizer,
+    settings: Settings,
+    *,
+    dataset: str,
+    backbone: str,
+    seed: int,
+    options: AuditSettings,
+    resources: Resources,
+) -> Report:
+    """Audit a release and write the figures to `path`; arguments and errors as `audit`'s."""
+    started = time.perf_counter()
+    report = audit(
+        splits, released, anonymizer, settings, seed=seed, options=options, resources=resources
+    )
+    results.write(
+        path,
+        results.identity(splits, released, anonymizer, settings, seed=seed, audit=options),
+        report,
+        dataset=dataset,
+        backbone=backbone,
+        device=resources.device.type,
+        seconds=time.perf_counter() - started,
+    )
+    return report
+
+
+def _controls(setup: _Setup, members: EmbeddingSet) -> tuple[Scenario, Scenario]:
+    """The ceiling, members released as they are; and chance, half of them against the others."""
+
+    def as_they_are(rows: EmbeddingSet, seed: int) -> EmbeddingSet:
+        return rows
+
+    half = attacks.every(members.labels, 2, random_stream(setup.seed, "chance"))
+    unrelated = attacks.subset(members, half)
+    others = attacks.unlike(attacks.subset(members, ~half), unrelated)
+    return (
+        setup.scenario(members, members, as_they_are),
+        setup.scenario(unrelated, others, as_they_are),
+    )
 
 
 def _test_rows(splits: Splits, seed: int) -> tuple[EmbeddingSet, EmbeddingSet | None, list[str]]:
@@ -164,6 +197,16 @@ def _rows(value: Figures, ceiling: Figures, chance: Figures, non_members: int) -
         said = verdict(key, ours, highest, chance.estimates, non_members=non_members)
         rows[key] = Row(ours, highest, lowest, said)
     return rows
+
+
+def _sizes(scenario: Scenario, released: EmbeddingSet) -> dict[str, int]:
+    return {
+        "members": len(scenario.members),
+        "non_members": len(scenario.non_members),
+        "references": len(scenario.references) if scenario.references else 0,
+        "released_rows": len(released),
+        "distinct_released_rows": len(scenario.release),
+    }
 
 
 def _guarantee(released: EmbeddingSet) -> Guarantee | None:

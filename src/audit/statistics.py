@@ -67,27 +67,23 @@ def membership(
     levels, bins = np.unique(np.concatenate((members, non_members)), return_inverse=True)
     if np.isnan(levels).any():
         raise ValueError("a score is NaN")
-    ours, theirs = bins[: len(members)], bins[len(members) :]
+    sides = bins[: len(members)], bins[len(members) :]
     resolved = [rate for rate in fprs if rate * len(non_members) >= 1]
 
-    def figures(positives: np.ndarray, negatives: np.ndarray) -> list[np.ndarray]:
-        return [_auc(positives, negatives)] + [_tpr(positives, negatives, r) for r in resolved]
+    def figures(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+        rates = [_tpr(positives, negatives, rate) for rate in resolved]
+        return np.stack([_auc(positives, negatives), *rates])
 
-    point = figures(_count(ours, len(levels)), _count(theirs, len(levels)))
+    point = figures(*(_count(side, len(levels)) for side in sides))[:, 0]
     draws = [
-        figures(*(_resampled(side, len(levels), rows, bootstrap.rng) for side in (ours, theirs)))
+        figures(*(_resampled(side, len(levels), rows, bootstrap.rng) for side in sides))
         for rows in _blocks(bootstrap.repetitions, len(bins))
     ]
-    auc, *tprs = (
-        _estimate(float(p[0]), d)
-        for p, d in zip(point, np.concatenate(draws, axis=1), strict=True)
-    )
-    found = {
-        rate: _open_ended(tpr, len(members)) for rate, tpr in zip(resolved, tprs, strict=True)
-    }
+    auc, *tprs = map(_estimate, point, np.concatenate(draws, axis=1))
+    found = dict(zip(resolved, tprs, strict=True))
     return Membership(
         auc,
-        {rate: found.get(rate, Estimate(None)) for rate in fprs},
+        {r: _open_ended(found[r], len(members)) if r in found else Estimate(None) for r in fprs},
         balanced_accuracy(members, non_members, bootstrap=bootstrap),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from src.audit.measures import MEASURES
+from src.audit.measures import MEASURES, Measure
 from src.audit.statistics import Estimate
 
 NOTHING = Estimate(None)
@@ -35,10 +35,7 @@ def verdict(
     if row.useless is None:
         return f"utility: {row.finding}"
     if value.value is None or value.low is None or value.high is None:
-        if row.resolution and non_members * row.resolution < 1:
-            needed = math.ceil(1 / row.resolution)
-            return f"n/a: takes {needed:,} non-members, there are {non_members:,}"
-        return "n/a: not defined for this release"
+        return _not_available(row, non_members)
     differ = f"train and test differ ({_shown(chance)} without a leak)"
     shift = _shift(row.control or key, chances)
     if value.low > row.useless:
@@ -55,6 +52,13 @@ def verdict(
     if value.high < row.useless:
         return "no leak found; below chance"
     return f"no leak found; {value.high:.3f} is not excluded"
+
+
+def _not_available(row: Measure, non_members: int) -> str:
+    if row.resolution and non_members * row.resolution < 1:
+        needed = math.ceil(1 / row.resolution)
+        return f"n/a: takes {needed:,} non-members, there are {non_members:,}"
+    return "n/a: not defined for this release"
 
 
 def _shift(key: str, chances: Mapping[str, Estimate]) -> int:

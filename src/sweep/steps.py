@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -265,25 +264,18 @@ class Audit(Run):
         """Attack the release and write the figures."""
         if not self.missing():
             return
-        from src.audit.run import audit
+        from src.audit.run import audit_to_file
 
-        resources, started = self.resources(), time.perf_counter()
-        report = audit(
+        audit_to_file(
+            self.path,
             self.splits(),
             self.released(),
             *self.variant,
-            seed=self.seed,
-            options=self.audit,
-            resources=resources,
-        )
-        audits.write(
-            self.path,
-            self.identity(),
-            report,
             dataset=self.dataset,
             backbone=self.backbone,
-            device=resources.device.type,
-            seconds=time.perf_counter() - started,
+            seed=self.seed,
+            options=self.audit,
+            resources=self.resources(),
         )
 
 
