@@ -119,10 +119,9 @@ def test_no_weight_of_the_encoder_is_inside(home):
 def test_a_local_backbone_loses_its_folder():
     assert datasheet.public_name("local-dir:/home/me/vit-7") == "local-dir:vit-7"
     assert datasheet.public_name("hf-hub:owner/model") == "hf-hub:owner/model"
-    data = EmbeddingSet(
-        np.ones((1, 1)), np.zeros(1, int), {"backbone": "local-dir:/home/me/vit-7"}
-    )
-    assert datasheet.public_rows(data).meta == {"backbone": "local-dir:vit-7"}
+    data = EmbeddingSet(np.ones((1, 1)), np.zeros(1, int), {"source": {"train": "0123"}})
+    meta = datasheet.public_rows(data, "digits", "local-dir:/home/me/vit-7").meta
+    assert meta == {"dataset": "digits", "backbone": "local-dir:vit-7"}
 
 
 # The datasheet.

@@ -35,11 +35,11 @@ def public_name(backbone: str) -> str:
     return f"{source}:{Path(place).name}" if colon and source.startswith("local") else backbone
 
 
-def public_rows(released: EmbeddingSet) -> EmbeddingSet:
+def public_rows(released: EmbeddingSet, dataset: str, backbone: str) -> EmbeddingSet:
     """The released rows with what may be known of how they were made."""
-    meta = {key: released.meta[key] for key in RELEASED if key in released.meta}
-    if "backbone" in meta:
-        meta["backbone"] = public_name(meta["backbone"])
+    meta = {"dataset": dataset, "backbone": backbone}
+    meta |= {key: released.meta[key] for key in RELEASED if key in released.meta}
+    meta["backbone"] = public_name(meta["backbone"])
     return EmbeddingSet(released.embeddings, released.labels, meta)
 
 
@@ -118,7 +118,7 @@ def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | No
     """How a datasheet disagrees with its format or with what it describes, if it does."""
     if not isinstance(sheet, dict) or sheet.get("format") != FORMAT:
         return f"is no datasheet of format {FORMAT}"
-    for key in ("release", "anonymizer", "guarantee", "license"):
+    for key in ("release", "dataset", "backbone", "anonymizer", "guarantee", "license"):
         if not isinstance(sheet.get(key), str):
             return f"has no '{key}'"
     settings = sheet.get("settings")
@@ -126,7 +126,10 @@ def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | No
         return "has no settings"
     if sheet.get("fingerprints") != fingerprints(rows, decoder):
         return "describes other contents (fingerprints differ)"
-    counts = [c.get("rows") for c in sheet.get("classes", []) if isinstance(c, dict)]
+    classes = sheet.get("classes")
+    if not isinstance(classes, list):
+        return "has no classes"
+    counts = [c.get("rows") for c in classes if isinstance(c, dict)]
     if counts != np.bincount(rows.labels).tolist():
         return "states other class counts than the rows have"
     if decoder is not None and decoder.minimum.shape != rows.embeddings.shape[1:]:

@@ -44,7 +44,7 @@ def make(
         raise InputError("a bundle of 'identity' would give the originals away")
     release_id = anonymizer.release_id(settings, seed)
     released = database.release(release_id, splits.train)
-    rows = datasheet.public_rows(released)
+    rows = datasheet.public_rows(released, database.dataset, database.backbone)
     decoder = None
     online = ANONYMIZERS.get(f"{anonymizer.name}-online")
     ids = {release_id}
