@@ -145,6 +145,7 @@ def wait_for(condition, process, seconds=90):
         ({"report": {"metrics": ["f1"]}}, "unknown name in report's metrics 'f1'"),
         ({"report": {"figures": ["pie"]}}, "unknown name in report's figures 'pie'"),
         ({"report": {"sigma": [3]}}, "report: sigma 3 is not among the sweep's"),
+        ({"report": {"published": "no.yaml"}}, "no.yaml: No such file or directory"),
         ({"datasets": ["smal"]}, "unknown dataset 'smal'"),
         ({"datasets": ["digits"], "backbones": ["pixel"]}, "unknown backbone 'pixel'"),
     ],

@@ -24,6 +24,11 @@ class Written:
         return "\n".join([self.table, *self.notes, *map(str, self.files)])
 
 
+def check(sweep: Sweep) -> None:
+    """Raise InputError before the work if the file of published values cannot be used."""
+    published.read(sweep.contents.published)
+
+
 def write(sweep: Sweep, output_root: Path, database_root: Path) -> Written:
     """Write `<output_root>/reports/<name>/`.
 

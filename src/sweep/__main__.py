@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from src.sweep import config, steps
 
     sweep = config.read(args.sweep)
+    report.check(sweep)
     place = steps.Workplace(
         dataset_root=args.dataset_root.resolve(),  # workers may run in other folders
         database_root=args.database_root.resolve(),
@@ -50,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         devices.resolve(args.device)
     errors = _perform(planned, needs, jobs=args.jobs, scheduler=args.scheduler)
-    print(report.write(sweep, args.output_root, args.database_root))
-    for run, error in errors.items():
-        print(f"failed: {run.name}: {error}", file=sys.stderr)
+    try:
+        print(report.write(sweep, args.output_root, args.database_root))
+    finally:
+        for run, error in errors.items():
+            print(f"failed: {run.name}: {error}", file=sys.stderr)
     return 1 if errors else 0
 
 
