@@ -1,5 +1,8 @@
 """The guarantee: what it covers, that the noise is there, and that one row cannot do more."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +14,12 @@ from torch.func import functional_call, grad, vmap
 from src import anonymizers, privacy, runs, seeding
 from src.anonymizers import Resources, dpcvae
 from src.anonymizers.settings import DPCVAESettings
-from src.database import Database, EmbeddingSet
+from src.database import Database, EmbeddingSet, read
 from src.errors import InputError
 from src.head import HeadSettings
 from src.models.cvae import CVAE
 from src.privacy import Mechanism
+from tests.conftest import call, files_below
 from tests.test_privacy import google_epsilon
 
 CPU = Resources(torch.device("cpu"))
@@ -340,3 +344,35 @@ def test_the_online_head_takes_no_statistics_of_real_rows(digits, tmp_path):
     )
     reference = run.prepare(CPU).keywords["reference"]
     assert reference.fingerprint == anonymize(digits).fingerprint
+
+
+# At the command line.
+
+
+def script(roots, tmp_path):
+    flags = ["--anonymizer", "DPCVAE", "--epsilon", 2, "--epochs", 2, "--seed", 0]
+    return call("anonymize", *roots, "--ckpt_root", tmp_path / "ckpts", *flags)
+
+
+def test_the_last_line_states_the_guarantee(roots, database, tmp_path):
+    done = script(roots, tmp_path)
+    assert done.status == 0, done.err
+    facts = json.loads(done.out.splitlines()[-1])
+    settings = ENTRY.parse(SHORT)
+    released = read(database.path("train", ENTRY.release_id(settings, 0)))
+    assert facts == released.meta["facts"]
+    assert facts["epsilon"] <= 2
+    assert {"delta", "noise_multiplier", "sampling_rate", "steps", "max_grad_norm", "budget"} <= {
+        *facts
+    }
+
+
+def test_without_opacus_nothing_is_written(roots, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    privacy.noise_multiplier.cache_clear()
+    before = files_below(tmp_path)
+    done = script(roots, tmp_path)
+    assert done.status == 2
+    assert "requirements-dp.txt" in done.err
+    assert done.err.count("\n") == 1
+    assert files_below(tmp_path) == before
