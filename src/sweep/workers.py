@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import tempfile
 import threading
@@ -96,7 +95,9 @@ def _spread(planned: Sequence[Planned], client: Any) -> Iterator[Done]:
 def _processes(jobs: int) -> Iterator[Any]:
     """A client of local worker processes."""
     dask, distributed = _dask()
-    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    from joblib import cpu_count  # type: ignore[import-untyped]  # those this process may use
+
+    threads = str(max(1, cpu_count() // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     with (
         tempfile.TemporaryDirectory(prefix="sweep-") as folder,
