@@ -27,8 +27,8 @@ def shuffled(
 ) -> Iterator[tuple[Tensor, ...]]:
     """The tensors' rows in a fresh random order, in batches; the last one may be smaller."""
     order = torch.randperm(rows, generator=generator, device=generator.device)
-    mixed = [tensor.index_select(0, order) for tensor in tensors]
-    yield from zip(*(tensor.split(batch_size) for tensor in mixed), strict=True)
+    for chosen in order.split(batch_size):
+        yield tuple(tensor.index_select(0, chosen) for tensor in tensors)
 
 
 def fit(
