@@ -18,7 +18,7 @@ from src.models.classifier import Classifier
 from src.provenance import versions
 
 HIDDEN_DIM = 256
-SETTINGS = HeadSettings(learning_rate=3e-3, num_epochs=300, batch_size=256, patience=10)
+SETTINGS = HeadSettings(learning_rate=3e-3, num_epochs=100, batch_size=256, patience=10)
 LOGITS = 1 << 26  # held at once when held-out rows are judged
 
 
