@@ -45,6 +45,7 @@ def releases(
     line = {"k": k, "path_points": path_points}
     return {
         "real rows": ("identity", {}),
+        "cvae": ("cvae", {}),
         "latent-ksame": ("latent-ksame", {"k": k}),
         "latent-linear": ("latent-linear", line),
         **{f"plan, weight {w:g}": ("plan", {**line, "privacy_weight": w}) for w in weights},
