@@ -61,8 +61,8 @@ def measured(
     }
 
 
-def attacked(figures: Mapping[str, Any]) -> dict[str, float]:
-    """AUC of each membership attack that an audit has, and the most TPR of them."""
+def audit_figures(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Coverage, the AUC of each membership attack that an audit has, and the most TPR of them."""
     values = {
         f"{attack} {figure}": figures[f"{attack}_{figure}"]["value"]["value"]
         for attack in ATTACKS
@@ -70,7 +70,8 @@ def attacked(figures: Mapping[str, Any]) -> dict[str, float]:
         if f"{attack}_{figure}" in figures
     }
     aucs = {name: value for name, value in values.items() if name.endswith("auc")}
-    return {**aucs, "TPR": max(v for name, v in values.items() if name.endswith(TPR))}
+    highest = max(value for name, value in values.items() if name.endswith(TPR))
+    return {"coverage": figures["coverage"]["value"]["value"], **aucs, f"TPR at {FPR:g}": highest}
 
 
 def table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -81,8 +82,9 @@ def table(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         cells = []
         for column in columns:
             values = [seed[column] for seed in seeds]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.2f}{spread}")
+            digits = 3 if max(values) <= 1 else 2
+            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -115,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )  # fmt: skip
             utility = measured(splits, *RELEASES[title], seed, resources)
         bound = utility.pop("bound")
-        rows[title].append({**utility, **attacked(figures), "its bound": bound})
+        rows[title].append({**utility, **audit_figures(figures), "its bound": bound})
     print(table(rows))
 
 
