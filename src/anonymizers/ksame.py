@@ -98,10 +98,14 @@ def whole_numbers(rows: np.ndarray) -> np.ndarray:
     """Rows (n, D) moved near their mean and scaled by a power of two → whole numbers, float64."""
     wide = rows.astype(np.float64)
     mean = wide.mean(axis=0)
-    _, exponent = math.frexp(max(np.linalg.norm(row - mean) for row in wide))
-    scale = math.ldexp(1.0, NORM_BITS - exponent)
+    blocks = (wide[i : i + TILE] for i in range(0, len(wide), TILE))
+    longest = max(np.linalg.norm(block - mean, axis=1).max() for block in blocks)
+    scale = math.ldexp(1.0, NORM_BITS - math.frexp(longest)[1])
     # Rows and mean are rounded apart: differences of rows on a coarser grid stay exact.
-    return np.rint(wide * scale) - np.rint(mean * scale)
+    wide *= scale
+    np.rint(wide, out=wide)
+    wide -= np.rint(mean * scale)
+    return wide
 
 
 class _Ungrouped:

@@ -107,7 +107,7 @@ class CVAE(nn.Module):
         """The objective of each row [N]: squared error + kl_weight · KL; noise [N, latent_dim]."""
         mean, log_std = self.posterior(x, y)
         z = torch.addcmul(mean, log_std.exp(), noise)
-        error = (self.decoder(z, y) - x).square().sum(1)
+        error = F.mse_loss(self.decoder(z, y), x, reduction="none").sum(1)
         return error + kl_weight * kl_to_prior(mean, log_std, prior_variance)
 
 
