@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import statistics
@@ -54,6 +55,8 @@ def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
     from benchmarks.tasks import TASKS
 
     os.environ["TQDM_DISABLE"] = "1"
+    # Processes that the item starts are to start as they do in a script, not as this one did.
+    multiprocessing.set_start_method(None, force=True)
     device = torch.device(device_name)
     with tempfile.TemporaryDirectory() as folder:
         return measure(TASKS[name](device, Path(folder)), repeats, device)
