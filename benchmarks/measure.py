@@ -109,5 +109,9 @@ def _peak_memory(device: torch.device) -> int:
     """Largest number of bytes in use so far: of a CUDA device's memory, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would start from the peak of the process that started this one
+        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -48,6 +49,16 @@ def shell(script, *argv, **kwargs):
 @pytest.fixture(autouse=True)
 def _quiet_bars(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """Scripts set the root logger up; what they leave would write to a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch.distributions import Categorical, kl_divergence
 from src import paths as module
 from src.errors import InputError
 from src.paths import Networks, equidistance_loss, linear, path_losses, privacy_loss, walk
+from tests.conftest import ROOT
 
 
 def cells(centres, scale=1.0):
@@ -142,7 +144,9 @@ def test_same_input_same_bytes_and_networks_are_left_alone(problem):
     assert all(parameter.grad is None for parameter in decode.parameters())
 
 
-def test_a_convolutional_generator_of_images():
+@pytest.fixture
+def gan():
+    """A small synthesis network of (3, 8, 8) images; classifiers of ten people and two classes."""
     torch.manual_seed(3)
     synthesis = torch.nn.Sequential(
         torch.nn.Linear(8, 16 * 4),
@@ -155,22 +159,37 @@ def test_a_convolutional_generator_of_images():
         torch.nn.Tanh(),
     )
     synthesis(torch.randn(64, 8))  # gives the normalisations their statistics
-    synthesis.eval()
 
     def judge(outputs):
         layers = torch.nn.Conv2d(3, 12, 3), torch.nn.ReLU(), torch.nn.Flatten()
         network = torch.nn.Sequential(*layers, torch.nn.Linear(12 * 36, outputs))
-        return lambda images: 10 * network(images)
+        network[-1].weight.data *= 10
+        return network
 
-    starts, ends, labels = torch.randn(3, 8), torch.randn(3, 8), torch.tensor([0, 1, 1])
-    networks = Networks(lambda w, _: synthesis(w), judge(10), judge(2))
+    labels = torch.tensor([0, 1, 1])
+    ends = {"starts": torch.randn(3, 8), "ends": torch.randn(3, 8), "labels": labels}
+    return {"synthesis": synthesis.eval(), "who": judge(10), "what": judge(2), **ends}
+
+
+def test_a_convolutional_generator_of_images(gan):
+    starts, ends, labels = gan["starts"], gan["ends"], gan["labels"]
+    networks = Networks(lambda w, _: gan["synthesis"](w), gan["who"], gan["what"])
     lines = linear(starts, ends, 5)
     paths = walk(starts, ends, labels, networks, num_points=5, privacy_weight=5.0, steps=99)
     with torch.no_grad():
         before, after = (path_losses(p, labels, networks) for p in (lines, paths))
-        images = synthesis(paths.flatten(0, 1))
-    assert images.shape == (15, 3, 8, 8)
     assert (after.privacy < 0.8 * before.privacy).all(), (before, after)
+
+
+def test_the_lines_for_an_image_gan_in_the_documentation(gan):
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(lines.splitlines()) <= 12
+    exec(lines, gan)
+    assert gan["images"].shape == (3 * 10, 3, 8, 8)
+    assert gan["paths"].shape == (3, 12, 8)
+    assert not torch.equal(gan["paths"], linear(gan["starts"], gan["ends"], 12))
+    assert not gan["synthesis"].training
 
 
 def test_shapes_that_do_not_fit_are_named():
