@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.items import ITEMS, Item
-from src import cli
+from src import cli, progress
 from src.errors import UnknownNameError
 from src.files import read_json, write_json, write_text
 
@@ -117,8 +117,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name not in ITEMS:
             raise UnknownNameError("item", name, ITEMS)
 
-    from tqdm import tqdm
-
     from src import devices
 
     device = devices.resolve(args.device)
@@ -127,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for item in ITEMS.values()
         if not (args.quick and item.large) and item.device in ("", device.type)
     ]
-    bar = tqdm(chosen, "benchmark", unit="item", disable=None)
+    bar = progress.bar(chosen, desc="benchmark", unit="item")
     rows = [measured(item, str(device)) for item in bar]
     about = machine(str(device))
     text = "\n\n".join((table(rows), ", ".join(f"{key}: {about[key]}" for key in about)))

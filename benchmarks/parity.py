@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from src import cli
+from src import cli, progress
 from src.files import read_json
 
 if TYPE_CHECKING:
@@ -111,14 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_device_flag(parser)
     args = parser.parse(argv)
 
-    from tqdm import tqdm
-
     from benchmarks.data import digits, varying
     from src import devices
 
     keys = [key for key in read_json(REFERENCE) if key != "about"]
     fits = len({key.partition("|")[0] for key in keys}) * len(SEEDS)
-    with tqdm(total=fits, desc="parity", unit="head", disable=None) as bar:
+    with progress.bar(total=fits, desc="parity", unit="head") as bar:
         comparisons = compare(
             varying(digits()), keys, SEEDS, devices.resolve(args.device), done=bar.update
         )
