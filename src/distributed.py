@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -51,29 +51,22 @@ def session() -> Iterator[None]:
         os.environ["TQDM_DISABLE"] = "1"
         logging.disable(logging.INFO)
     import torch
+    from torch.distributed.rendezvous import rendezvous
 
+    # The processes meet before anything can fail: an open connection tells of a failure.
+    store, number, processes = next(rendezvous("env://", timeout=_PATIENCE))
     try:
-        # The processes meet before anything can fail: an open connection tells of a failure.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+        torch.distributed.init_process_group(
+            backend, timeout=_PATIENCE, store=store, rank=number, world_size=processes
+        )
         yield
     except InputError:
-        if not _is_first_failure():
-            sys.exit(2)
+        with suppress(RuntimeError):  # rank 0 kept the store, and is gone
+            if store.add("failures", 1) > 1:
+                sys.exit(2)
         raise
     torch.distributed.destroy_process_group()
-
-
-def _is_first_failure() -> bool:
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    try:
-        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return int(store.add(f"failures/{attempt}", 1)) == 1
-    except RuntimeError:  # rank 0 kept the store, and is gone
-        return True
 
 
 def device(name: str) -> torch.device:

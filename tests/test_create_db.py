@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,9 +95,12 @@ def test_a_backbone_with_local_weights(pets, weights, tmp_path):
 
 def torchrun(n, *argv):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    # torchrun would give each process one thread; sums are rounded as their threads share them.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.run(
         [*command, f"--nproc_per_node={n}", "create_db.py", *argv],
         cwd=ROOT,
+        env={**os.environ, **threads},
         capture_output=True,
         text=True,
         timeout=120,

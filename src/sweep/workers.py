@@ -143,7 +143,9 @@ def _dask() -> tuple[Any, Any]:
         raise MissingPackageError(
             f"--jobs above 1 and --scheduler need Dask: pip install -r {REQUIREMENTS}"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # failures are reported here
+    # Failures are reported here; the client's logger has a level of its own.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return dask, distributed
 
 
