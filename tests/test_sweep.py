@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 import yaml
@@ -413,7 +415,7 @@ def test_killed_at_any_moment_it_ends_the_same(place, undisturbed):
 def test_local_processes_and_a_cluster_that_loses_a_worker(tmp_path, embeddings, undisturbed):
     distributed = pytest.importorskip("distributed")
     processes = Place(tmp_path / "processes", embeddings)
-    with processes.start("--jobs", 2) as process:
+    with _dashboards_port_in_use(), processes.start("--jobs", 2) as process:
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert processes.table() == undisturbed[0].table()
@@ -441,6 +443,15 @@ def test_local_processes_and_a_cluster_that_loses_a_worker(tmp_path, embeddings,
             process.kill()
             process.wait()
     assert cluster.sweep("--scheduler", tcp).status == 0  # nothing to do, nobody to ask
+
+
+@contextmanager
+def _dashboards_port_in_use():
+    with socket.socket() as other:
+        with suppress(OSError):  # by somebody else
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        yield
 
 
 def _dask(*words, cwd):

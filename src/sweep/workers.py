@@ -107,7 +107,8 @@ def _processes(jobs: int) -> Iterator[Any]:
             n_workers=jobs,
             threads_per_worker=1,
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # a port that no other sweep has
+            scheduler_kwargs={"dashboard": False},
             local_directory=folder,
             silence_logs=logging.CRITICAL,
             env=dict.fromkeys(names, threads),
