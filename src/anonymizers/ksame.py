@@ -32,7 +32,7 @@ from src.progress import bar
 
 NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
 FRONT = 63  # rows whose distances are made along with a seed's
-TILE = 512  # rows and columns of a tile of the distance matrix: float64 within a cache
+TILE = 384  # rows and columns of a tile of the distance matrix: float64 within a cache
 
 
 def release(
@@ -128,15 +128,15 @@ class _Ungrouped:
             self._drop_grouped()
         seed = self.sums.argmax().view(1)  # the first of equal ones
         distances = self._distances_of_seed(seed)
-        self.later[seed] = torch.inf
+        self.later.index_fill_(0, seed, torch.inf)
         # distance first, then position: all different, so that it is settled which ones are least
         order = torch.add(self.later, distances, alpha=self.scale)
         others = order.topk(k - 1, largest=False, sorted=False).indices
-        self.later[others] = torch.inf
         self.sums -= distances
-        self.sums -= self._distances(others).sum(0)
+        self.sums -= self._distances(others).sum(0, dtype=torch.float64)
+        self.later.index_fill_(0, others, torch.inf)
         members = torch.cat((seed, others))
-        self.sums[members] = -torch.inf
+        self.sums.index_fill_(0, members, -torch.inf)
         self.left -= k
         return self.numbers[members]
 
@@ -157,7 +157,9 @@ class _Ungrouped:
 
     def _distances(self, rows: Tensor) -> Tensor:
         """Distances of rows [m] to all rows [m, n]."""
-        return self._computed(rows, slice(None)) if self.matrix is None else self.matrix[rows]
+        if self.matrix is None:
+            return self._computed(rows, slice(None))
+        return self.matrix.index_select(0, rows)
 
     def _distances_of_seed(self, seed: Tensor) -> Tensor:
         """Distances of the row `seed` [1] to all rows [n].
@@ -166,7 +168,7 @@ class _Ungrouped:
         together take little longer than one.
         """
         if self.matrix is not None:
-            return self.matrix[seed][0]
+            return self._distances(seed)[0]
         if not (self.front == seed).any():
             soon = self.sums.topk(min(FRONT, len(self.sums))).indices
             self.front = torch.cat((seed, soon))

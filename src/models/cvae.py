@@ -5,6 +5,7 @@ Shapes: x [N, D] features scaled to 0..1; y [N, C] one-hot; z [N, latent_dim]; l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -118,6 +119,5 @@ def kl_to_prior(mean: Tensor, log_std: Tensor, prior_variance: float) -> Tensor:
     and Welling, ICLR 2014, appendix B, there with p = 1).
     At p = ½ this is Σ std² + mean² − ln std − ½ up to a constant: the released method's term.
     """
-    p = torch.tensor(prior_variance, dtype=mean.dtype)
-    terms = ((2 * log_std).exp() + mean.square()) / (2 * p) - log_std
-    return terms.sum(1) + mean.shape[1] * float(p.log() - 1) / 2
+    terms = ((2 * log_std).exp() + mean.square()) / (2 * prior_variance) - log_std
+    return terms.sum(1) + mean.shape[1] * (math.log(prior_variance) - 1) / 2
