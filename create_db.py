@@ -28,7 +28,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--num_workers",
         type=cli.number(int, minimum=0),
         metavar="N",
-        help="processes that decode images (default: by the number of CPU cores)",
+        help="processes that decode images (default: by the device and the number of CPU cores)",
     )
     parser.add_argument(
         "--precision",

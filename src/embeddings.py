@@ -130,7 +130,7 @@ def extract(
 
     Args:
         precision: of the arithmetic, a name in PRECISIONS; below fp32 by autocast.
-        num_workers: processes that decode images; None: by the number of CPU cores.
+        num_workers: processes that decode images; None: as `default_workers`.
         title: of the progress bar.
 
     Raises:
@@ -143,7 +143,7 @@ def extract(
     ]
     rank = distributed.rank()
     share = range(bounds[rank], bounds[rank + 1])
-    workers = default_workers() if num_workers is None else num_workers
+    workers = default_workers(device) if num_workers is None else num_workers
     loader: DataLoader[torch.Tensor | InputError] = DataLoader(
         batches,
         batch_size=None,  # the data set's items are whole batches
@@ -195,10 +195,14 @@ class Batches(Dataset["torch.Tensor | InputError"]):
         return torch.stack(batch).contiguous(memory_format=torch.channels_last)
 
 
-def default_workers() -> int:
-    """Decoding processes: the CPU cores that this process can use, less one for itself."""
+def default_workers(device: torch.device) -> int:
+    """Decoding processes for a model on `device`.
+
+    The CPU cores that this process can use, less one for itself. Where the model runs on them
+    too and keeps them busy, a quarter: none of two or three, as one more would only delay it.
+    """
     cores = cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(_MOST_WORKERS, cores - 1))
+    return min(_MOST_WORKERS, cores // 4 if device.type == "cpu" else max(1, cores - 1))
 
 
 @contextmanager

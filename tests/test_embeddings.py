@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from src import provenance
+from src import embeddings, provenance
 from src.backbones import Backbone, load
 from src.database import SPLITS
 from src.datasets.base import ImageArray, ImageFiles, ImageSet, ImageSplits
@@ -93,6 +93,19 @@ def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
     with pytest.raises(InputError, match=r"3\.png is not an image") as error:
         extract(images, backbone(), batch_size=2, num_workers=workers)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "on_cpu", "beside_a_device"),
+    [(1, 1, 0, 1), (2, 1, 0, 1), (8, 1, 2, 7), (8, 4, 0, 1), (64, 1, 8, 8)],
+)
+def test_decoding_leaves_the_cores_to_a_model_that_needs_them(
+    monkeypatch, cores, ranks, on_cpu, beside_a_device
+):
+    monkeypatch.setattr(embeddings, "cpu_count", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    assert embeddings.default_workers(CPU) == on_cpu
+    assert embeddings.default_workers(torch.device("cuda")) == beside_a_device
 
 
 def test_a_killed_worker_is_explained():
