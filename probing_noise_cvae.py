@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_ckpt_flag(parser)
     cli.add_output_flag(parser, "assets/logs_noise")
     cli.add_head_flags(parser)
-    cli.add_anonymizer_flags(parser, online=True, default="cvae-online", only_tagged=True)
     cli.add_sigma_flag(parser)
-    parser.add_argument(
+    place = cli.add_anonymizer_flags(parser, online=True, default="cvae-online", only_tagged=True)
+    place.add_argument(
         "--decoder",
         type=Path,
         metavar="DIR",

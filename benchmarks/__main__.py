@@ -36,7 +36,7 @@ TITLES = {
 
 def measured(item: Item, device: str) -> dict[str, Any]:
     """The row of an item, measured in a fresh process, so that peak memory is its own."""
-    from benchmarks.measure import measure_item
+    from benchmarks.tasks import measure_item
 
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:

@@ -2,8 +2,8 @@
 
 python -m benchmarks.audit
 
-Audits that are there, made with the same settings and inputs, are kept, so that an interrupted
-run goes on.
+Audits that are there, made with the same settings and inputs, are kept: an interrupted run goes
+on, and runs of some seeds or releases side by side serve one of all.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--releases", nargs="+", choices=RELEASES, default=list(RELEASES), metavar="NAME",
         help=f"some of: {', '.join(RELEASES)} (default: all; PLAN takes most of the time)",
     )  # fmt: skip
+    parser.add_argument("--seeds", type=cli.number(int, minimum=0), nargs="+", default=SEEDS)
     args = parser.parse(argv)
 
     from benchmarks.data import digits
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     resources = anonymizers.Resources(devices.resolve(args.device))
     options = results.AuditSettings()
     figures: dict[str, list[dict[str, Any]]] = {title: [] for title in args.releases}
-    runs = [(title, seed) for title in args.releases for seed in SEEDS]
+    runs = [(title, seed) for title in args.releases for seed in args.seeds]
     for title, seed in progress.bar(runs, desc="audits", unit="audit"):
         with progress.silenced():
             figures[title].append(

@@ -41,7 +41,7 @@ class Item:
     name: str
     title: str
     targets: tuple[Target, ...]
-    repeats: int = 5
+    repeats: int = 15
     large: bool = False  # left out by --quick
     device: str = ""  # the only type of device that it is for
 
@@ -128,11 +128,13 @@ ITEMS = {
             name="help",
             title="a script's --help, mean of five",
             targets=(seconds(0.5),),
+            repeats=5,
         ),
         Item(
             name="probing",
             title="probing.py on digits, whole command",
             targets=(seconds(6),),
+            repeats=5,
         ),
     )
 }

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,18 +45,6 @@ class Measurement(NamedTuple):
     of_yardstick: float | None  # achieved / attained FLOP/s
     of_baseline: float | None  # the baseline's time / the item's
     memory_gib: float | None  # peak above what was in use before the item ran
-
-
-def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
-    """Measure an item of that name; call it in a fresh process, so that peak memory is its own."""
-    from benchmarks.tasks import TASKS
-
-    os.environ["TQDM_DISABLE"] = "1"
-    # Processes that the item starts are to start as they do in a script, not as this one did.
-    multiprocessing.set_start_method(None, force=True)
-    device = torch.device(device_name)
-    with tempfile.TemporaryDirectory() as folder:
-        return measure(TASKS[name](device, Path(folder)), repeats, device)
 
 
 def measure(task: Task, repeats: int, device: torch.device) -> Measurement:

@@ -6,8 +6,11 @@ Data are normal random rows of the stated shape, always the same, and the bundle
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks import data
-from benchmarks.measure import Task
+from benchmarks.measure import Measurement, Task, measure
 from src import backbones, embeddings, metrics, probe
 from src.anonymizers import Resources, cvae, ksame
 from src.anonymizers.settings import CVAESettings
@@ -193,3 +196,13 @@ TASKS: dict[str, Callable[[torch.device, Path], Task]] = {
     "help": help_texts,
     "probing": probing,
 }
+
+
+def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
+    """Measure an item of that name; call it in a fresh process, so that peak memory is its own."""
+    os.environ["TQDM_DISABLE"] = "1"
+    # Processes that the item starts are to start as they do in a script, not as this one did.
+    multiprocessing.set_start_method(None, force=True)
+    device = torch.device(device_name)
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(TASKS[name](device, Path(folder)), repeats, device)

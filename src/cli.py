@@ -277,14 +277,18 @@ def add_sigma_flag(parser: Parser) -> None:
 
 def add_anonymizer_flags(
     parser: Parser, *, online: bool, default: str | None = None, only_tagged: bool = False
-) -> None:
+) -> argparse._ActionsContainer:
     """--anonymizer and the settings of all anonymizers of that kind.
 
     Args:
         only_tagged: keep to the settings that have a tag of their own in a release's id.
+
+    Returns:
+        Where to add a flag that takes the place of --anonymizer, if that has a default.
     """
     entries = [entry for entry in ANONYMIZERS.values() if entry.online == online]
-    parser.add_argument(
+    place = parser if default is None else parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--anonymizer",
         default=default,
         required=default is None,
@@ -309,6 +313,7 @@ def add_anonymizer_flags(
             kind = {"type": number(numbers[0]), "metavar": name.upper()}
         text = f"{', '.join(fields)}: {metadata['help']}{_defaults(fields)}"
         group.add_argument(f"--{name}", dest=SETTING + name, default=None, help=text, **kind)
+    return place
 
 
 def _defaults(fields: Mapping[str, Any]) -> str:
@@ -357,8 +362,8 @@ def probing_parser(description: str | None, *, output_root: str) -> Parser:
     add_device_flag(parser)
     add_output_flag(parser, output_root)
     add_head_flags(parser)
-    add_anonymizer_flags(parser, online=False, default="identity", only_tagged=True)
-    parser.add_argument(
+    place = add_anonymizer_flags(parser, online=False, default="identity", only_tagged=True)
+    place.add_argument(
         "--release",
         type=plain_name,
         metavar="ID",
@@ -374,7 +379,9 @@ def probe_release(args: argparse.Namespace, sigmas: Sequence[float | None]) -> N
         InputError: a flag, file or device cannot be used.
     """
     release_id = args.release
-    if release_id is None:
+    if release_id is not None:
+        forbid_settings(args, "--release names a file, whatever it was made with")
+    else:
         anonymizer, settings = chosen_anonymizer(args, online=False)
         release_id = anonymizer.release_id(settings, args.seed)
 
