@@ -7,6 +7,7 @@ python anonymize.py --dataset digits --backbone pixels --anonymizer plan --k 5 -
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from src import cli, path_figure
 from src.errors import InputError
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read train and val, anonymize train, write it beside them."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(__doc__)
     cli.add_data_flags(parser)
     cli.add_device_flag(parser)
@@ -26,17 +27,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--memory",
         type=cli.number(float, above=0),
         metavar="GIB",
-        help="memory for intermediate results, which k-Same's distance matrix is held in if it "
-        "fits; the result does not depend on it (default: half of what is free)",
+        help="k-Same: hold distances in so much (default: half of what is free)",
     )
     parser.add_argument(
-        "--figure",
-        type=Path,
-        metavar="FILE",
-        help="plan: draw the distance to the nearest real row along one of its paths and along "
-        "the straight line (.png or .pdf)",
+        "--figure", type=Path, metavar="FILE", help="plan: draw one of its paths, .png or .pdf"
     )
-    args = parser.parse(argv)
+    return parser.parse(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read train and val, anonymize train, write it beside them."""
+    args = parse_arguments(argv)
     anonymizer, settings = cli.chosen_anonymizer(args, online=False)
     if args.figure and anonymizer.name != "plan":
         raise InputError(f"--figure draws a path of plan; {anonymizer.name} has none")

@@ -10,6 +10,7 @@ Each command has its own --help.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,26 +21,7 @@ from src.errors import InputError, UnknownNameError
 
 def create(parser: cli.Parser, argv: Sequence[str]) -> None:
     """Write the bundle of a release that anonymize.py has made."""
-    cli.add_data_flags(parser)
-    cli.add_device_flag(parser)
-    cli.add_ckpt_flag(parser)
-    cli.add_anonymizer_flags(parser, online=False)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument(
-        "--logs",
-        type=Path,
-        nargs="*",
-        metavar="DIR",
-        help="results and audits to quote (default: assets/logs assets/logs_noise; of a release "
-        "with a guarantee, which does not cover figures of real rows, none)",
-    )
-    parser.add_argument(
-        "--license", default="not stated", help="terms of use (default: not stated)"
-    )
-    parser.add_argument(
-        "--description", default="", help="what the data are, in a sentence or two"
-    )
-    args = parser.parse(argv)
+    args = _parse_create(parser, argv)
     anonymizer, settings = cli.chosen_anonymizer(args, online=False)
 
     from src.database import Database, data_folder
@@ -69,6 +51,29 @@ def create(parser: cli.Parser, argv: Sequence[str]) -> None:
     contents.write(args.output, made)
     print(f"{args.output}  {', '.join(sorted(p.name for p in args.output.iterdir()))}")
     print(made.sheet["guarantee"])
+
+
+def _parse_create(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace:
+    cli.add_data_flags(parser)
+    cli.add_device_flag(parser)
+    cli.add_ckpt_flag(parser)
+    cli.add_anonymizer_flags(parser, online=False)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--logs",
+        type=Path,
+        nargs="*",
+        metavar="DIR",
+        help="results and audits to quote (default: assets/logs assets/logs_noise; of a release "
+        "with a guarantee, which does not cover figures of real rows, none)",
+    )
+    parser.add_argument(
+        "--license", default="not stated", help="terms of use (default: not stated)"
+    )
+    parser.add_argument(
+        "--description", default="", help="what the data are, in a sentence or two"
+    )
+    return parser.parse(argv)
 
 
 def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
