@@ -15,18 +15,17 @@ class Measure(NamedTuple):
     finding: str  # what the figure says, with the place of a share
     useless: float | None = None  # the figure of an attack that learns nothing; None: no attack
     resolution: float | None = None  # share of the non-members that it has to resolve
-    control: str = ""  # the row whose chance shows best that M and H differ; its own if empty
     lower_is_better: bool = True
 
 
 def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
-    auc = f"{key}_auc"
-    rows = {auc: Measure(f"{attack}: AUC", "members score higher in {} of pairs", 0.5)}
+    label = f"{attack}: AUC"
+    rows = {f"{key}_auc": Measure(label, "members score higher in {} of pairs", 0.5)}
     for rate in FPRS:
         label = f"{attack}: TPR at {100 * rate:g}% FPR"
-        rows[f"{key}_tpr_at_{rate:g}"] = Measure(label, "finds {} of members", rate, rate, auc)
+        rows[f"{key}_tpr_at_{rate:g}"] = Measure(label, "finds {} of members", rate, rate)
     label = f"{attack}: balanced accuracy"
-    rows[f"{key}_balanced_accuracy"] = Measure(label, "{} of guesses are right", 0.5, None, auc)
+    rows[f"{key}_balanced_accuracy"] = Measure(label, "{} of guesses are right", 0.5)
     return rows
 
 

@@ -9,9 +9,10 @@ from src.audit.measures import MEASURES, Measure
 from src.audit.statistics import Estimate
 
 NOTHING = Estimate(None)
-WIDER = (
-    3.29 / 1.96
-)  # 99.9 % against 95 %: of an audit's many controls none is to stray by accident
+SHIFT_CONTROLS = ("nearest_auc", "calibrated_auc", "shadow_auc", "linkability", "copying_share")
+# Four standard errors against the interval's 1.96: one of the five controls strays by accident in
+# 3 of 10,000 audits, and in about 1 of 100 where an interval is a quarter too short.
+WIDER = 4 / 1.96
 
 
 def verdict(
@@ -27,8 +28,8 @@ def verdict(
     Args:
         key: of MEASURES.
         value, ceiling: for the release and for the training rows released as they are.
-        chances: for disjoint real rows, by key. Where an attack succeeds with these, members
-            and non-members differ by themselves, and nothing is called a leak.
+        chances: the whole table's figures for disjoint real rows, by key. Where these show that
+            members and non-members differ by themselves, no figure is called a leak.
         non_members: how many there are.
     """
     row, chance = MEASURES[key], chances.get(key, NOTHING)
@@ -36,22 +37,45 @@ def verdict(
         return f"utility: {row.finding}"
     if value.value is None or value.low is None or value.high is None:
         return _not_available(row, non_members)
-    differ = f"train and test differ ({_shown(chance)} without a leak)"
-    shift = _shift(row.control or key, chances)
-    if value.low > row.useless:
-        if shift > 0:
-            more = chance.high is not None and value.low > chance.high
-            return f"{differ}: the rest may be a leak" if more else f"{differ}: no leak shown"
+    above = value.low > row.useless
+    if shifted(chances):
+        differ = f"train and test differ ({_shown(chance)} without a leak)"
+        if not above:
+            return f"{differ}: no leak found, but one may be hidden"
+        more = chance.high is not None and value.low > chance.high
+        return f"{differ}: the rest may be a leak" if more else f"{differ}: no leak shown"
+    if above:
         if chance.value is not None and value.low <= chance.value:
             return f"no leak shown: disjoint real rows give {_shown(chance)}"
         as_bad = ceiling.low is not None and value.value >= ceiling.low
         finding = row.finding.format(f"{value.value:.1%}")
         return f"leak: {finding}{', as much as from the training rows' if as_bad else ''}"
-    if shift < 0:
-        return f"{differ}: no leak found, but one may be hidden"
     if value.high < row.useless:
         return "no leak found; below chance"
     return f"no leak found; {value.high:.3f} is not excluded"
+
+
+def shifted(chances: Mapping[str, Estimate]) -> bool:
+    """Whether members and non-members can be told apart without a leak.
+
+    Decided once for the whole table: a shift that one attack shows may help another whose own
+    control hides it, and one that makes members look like non-members to disjoint real rows may
+    do the opposite to other releases.
+
+    Args:
+        chances: figures for disjoint real rows, by keys of MEASURES.
+    """
+    return any(_strays(key, chances.get(key, NOTHING)) for key in SHIFT_CONTROLS)
+
+
+def _strays(key: str, chance: Estimate) -> bool:
+    """Whether a control is off the figure of an attack that learns nothing, on either side."""
+    useless = MEASURES[key].useless
+    if useless is None or chance.value is None or chance.low is None or chance.high is None:
+        return False
+    above = chance.value - useless > WIDER * (chance.value - chance.low)
+    below = useless - chance.value > WIDER * (chance.high - chance.value)
+    return above or below
 
 
 def _not_available(row: Measure, non_members: int) -> str:
@@ -59,16 +83,6 @@ def _not_available(row: Measure, non_members: int) -> str:
         needed = math.ceil(1 / row.resolution)
         return f"n/a: takes {needed:,} non-members, there are {non_members:,}"
     return "n/a: not defined for this release"
-
-
-def _shift(key: str, chances: Mapping[str, Estimate]) -> int:
-    """1 where members are recognised without a leak, -1 where non-members are, else 0."""
-    useless, chance = MEASURES[key].useless or 0.0, chances.get(key, NOTHING)
-    if chance.value is None or chance.low is None or chance.high is None:
-        return 0
-    above = chance.value - useless > WIDER * (chance.value - chance.low)
-    below = useless - chance.value > WIDER * (chance.high - chance.value)
-    return int(above) - int(below)
 
 
 def _shown(estimate: Estimate) -> str:
