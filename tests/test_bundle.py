@@ -190,6 +190,9 @@ def test_links_are_no_files(copy, tmp_path):
     shutil.move(copy / "train.npz", tmp_path / "elsewhere.npz")
     (copy / "train.npz").symlink_to(tmp_path / "elsewhere.npz")
     refused(copy, "train.npz is not a plain file")
+    shutil.move(copy / "SHA256SUMS", tmp_path / "sums")
+    (copy / "SHA256SUMS").symlink_to(tmp_path / "sums")
+    refused(copy, "SHA256SUMS is not a plain file")
 
 
 def test_no_bundle_at_all(tmp_path):
@@ -221,6 +224,97 @@ def test_parts_of_different_bundles(copy, home):
     refused(copy, "is no datasheet of format 1")
 
 
+def rewrite(folder, sheet=(), **arrays):
+    """Put other arrays into train.npz and, as its datasheets tell, another sheet beside it."""
+    if arrays:
+        with np.load(folder / "train.npz") as before:
+            np.savez(folder / "train.npz", **{**before, **arrays})
+    content = json.loads((folder / "datasheet.json").read_text())
+    content.update(sheet)
+    (folder / "datasheet.json").write_text(json.dumps(content))
+    (folder / "datasheet.md").write_text(datasheet.render(content))
+
+
+def sheet_with(folder, **more):
+    return json.dumps({**json.loads((folder / "datasheet.json").read_text()), **more})
+
+
+def with_meta(folder, **more):
+    meta = {**read(folder / "train.npz").meta, **more}
+    rewrite(folder, meta=np.array(json.dumps(meta)))
+
+
+def with_settings(folder, **more):
+    settings = {**read(folder / "train.npz").meta["settings"], **more}
+    with_meta(folder, settings=settings)
+    rewrite(folder, {"settings": settings})
+
+
+def with_member(folder, name):
+    with zipfile.ZipFile(folder / "train.npz", "a") as archive:
+        archive.writestr(name, "x,y")
+
+
+def without_variance(folder):
+    settings = read(folder / "train.npz").meta["settings"]
+    del settings["variance"]
+    with_meta(folder, settings=settings)
+    rewrite(folder, {"settings": settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: rewrite(f, originals=np.ones((2, 2))), "originals.npy"),
+        (lambda f: with_member(f, "/home/me/patients.csv"), "patients.csv"),
+        (lambda f: with_meta(f, source="/home/me/x"), "meta holds 'source'"),
+        (lambda f: with_meta(f, anonymizer="ksame"), "'anonymizer' is not that"),
+        (lambda f: with_meta(f, class_names=3), "meta holds 'class_names'"),
+        (lambda f: (f / "datasheet.md").write_text("(0, 0)-DP"), "datasheet.md does not say"),
+        (lambda f: rewrite(f, {"rows": 5}), "'rows' is not that"),
+        (lambda f: rewrite(f, {"dimensions": 3}), "'dimensions' is not that"),
+        (lambda f: rewrite(f, {"release": "../x"}), "names a release '../x'"),
+        (lambda f: (f / "datasheet.json").write_text("[" * 200_000), "nested too deeply"),
+        (lambda f: rewrite(f, {"patients": "..."}), "'patients'"),
+        (lambda f: (f / "datasheet.json").write_text(sheet_with(f, audits=5)), "is no datasheet"),
+        (without_variance, "no 'variance'"),
+        (lambda f: with_settings(f, variance=-1.0), "--variance -1.0 is below"),
+        (lambda f: with_settings(f, variance=float("nan")), "NaN is not finite"),
+        (lambda f: with_settings(f, variance=float("inf")), "Infinity is not finite"),
+    ],
+)  # fmt: skip
+def test_content_that_does_not_belong_although_the_sums_are_right(copy, change, message):
+    change(copy)
+    sum_up(copy)
+    refused(copy, message)
+
+
+def test_numbers_too_large_to_be_finite(copy):
+    text = (copy / "datasheet.json").read_text()
+    (copy / "datasheet.json").write_text(text.replace('"variance": 1.0', '"variance": 1e999'))
+    sum_up(copy)
+    refused(copy, "1e999 is not finite")
+
+
+@pytest.mark.parametrize("classes", [8, 12])
+def test_decoders_of_other_classes_than_the_rows(copy, classes):
+    path = copy / "decoder.safetensors"
+    decoder = decoders.read(path)
+    other = Decoder(len(decoder.minimum), classes, 64, 8)
+    decoders.write(path, other)
+    prints = datasheet.fingerprints(read(copy / "train.npz"), other)
+    rewrite(copy, {"fingerprints": prints})
+    sum_up(copy)
+    refused(copy, "'classes' is not" if classes == 12 else "fewer classes than the rows")
+
+
+def test_a_class_of_which_no_row_was_drawn_is_described():
+    rows = EmbeddingSet(np.ones((3, 4)), np.array([0, 0, 1]), {"class_names": ["a", "b", "c"]})
+    expected = [("a", 2), ("b", 1), ("c", 0), ("3", 0)]
+    classes = datasheet.described(rows, Decoder(4, 4, 3, 1))["classes"]
+    assert [(c["name"], c["rows"]) for c in classes] == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -229,6 +323,7 @@ def test_parts_of_different_bundles(copy, home):
         (lambda t: t.update(extent=torch.ones(3)), "holds no decoder"),
         (lambda t: t["extent"].fill_(float("nan")), "not finite"),
         (lambda t: t["class_weights"].fill_(0), "not a distribution"),
+        (lambda t: t.update(class_weights=torch.ones(3)), "3 classes leave none of its 3 inputs"),
     ],
 )
 def test_decoders_that_are_none(tmp_path, change, message):

@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from src import database
 from src.bundle import datasheet, decoders
 from src.database import EmbeddingSet
 from src.errors import DataError, MissingFileError
-from src.files import building, read_json
+from src.files import building
 from src.models.cvae import Decoder
 
 ROWS, DECODER = "train.npz", "decoder.safetensors"
 SHEET, SHEET_TEXT = "datasheet.json", "datasheet.md"
 SUMS = "SHA256SUMS"
 ALWAYS = {ROWS, SHEET, SHEET_TEXT}
+MEMBERS = ["embeddings.npy", "labels.npy", "meta.npy"]  # of train.npz
 
 
 class Bundle(NamedTuple):
@@ -48,9 +53,9 @@ def write(folder: Path, bundle: Bundle) -> None:
         database.write(inside / ROWS, bundle.rows)
         if bundle.decoder is not None:
             decoders.write(inside / DECODER, bundle.decoder)
-        text = json.dumps(bundle.sheet, indent=1, sort_keys=True, allow_nan=False)
+        text = json.dumps(bundle.sheet, indent=1, allow_nan=False)
         (inside / SHEET).write_text(text + "\n", encoding="utf-8")
-        (inside / SHEET_TEXT).write_text(datasheet.render(bundle.sheet), encoding="utf-8")
+        (inside / SHEET_TEXT).write_bytes(datasheet.render(json.loads(text)).encode())
         sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(inside.iterdir())]
         (inside / SUMS).write_text("".join(sums), encoding="ascii")
 
@@ -62,19 +67,65 @@ def read(folder: Path) -> Bundle:
         MissingFileError, DataError: something is missing, changed, damaged or too much.
     """
     _check_files(folder)
-    sheet = read_json(folder / SHEET)
-    rows = database.read(folder / ROWS)
     decoder = decoders.read(folder / DECODER) if (folder / DECODER).exists() else None
-    problem = datasheet.problem(sheet, rows, decoder)
-    if problem:
-        raise DataError(f"{folder / SHEET} {problem}")
+    try:
+        rows, sheet = _rows(folder / ROWS), _sheet(folder / SHEET)
+        problem = datasheet.problem(sheet, rows, decoder)
+        if problem:
+            raise DataError(f"{folder / SHEET} {problem}")
+        _check_text(folder, sheet)
+    except RecursionError as error:
+        raise DataError(f"{folder} is damaged: it holds JSON that is nested too deeply") from error
     return Bundle(rows, decoder, sheet)
+
+
+def _rows(path: Path) -> EmbeddingSet:
+    """The released rows, where the file holds nothing else."""
+    rows = database.read(path)
+    with zipfile.ZipFile(path) as archive:
+        members = sorted(archive.namelist())
+    if members != MEMBERS:
+        raise DataError(f"{path} must hold {', '.join(MEMBERS)}, not {', '.join(members)!r}")
+    with np.load(path) as arrays:
+        meta = json.loads(str(arrays["meta"]))  # `database.read` passes over what it cannot use
+    foreign = sorted(meta.keys() - (rows.meta.keys() & {*datasheet.RELEASED}))
+    if foreign:
+        raise DataError(f"{path}: meta holds '{foreign[0]}', which does not belong to a bundle")
+    return rows
+
+
+def _sheet(path: Path) -> Any:
+    """The content of datasheet.json, of finite numbers only."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable JSON file: {error}") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
+
+
+def _check_text(folder: Path, sheet: dict[str, Any]) -> None:
+    """Raise where datasheet.md does not say what datasheet.json says."""
+    try:
+        text = datasheet.render(sheet).encode()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{folder / SHEET} is no datasheet: {error!r}") from error
+    if (folder / SHEET_TEXT).read_bytes() != text:
+        raise DataError(f"{folder / SHEET_TEXT} does not say what {SHEET} says")
 
 
 def _check_files(folder: Path) -> None:
     """Raise where the folder does not hold exactly the files, with the content, of SHA256SUMS."""
     if not folder.is_dir():
         raise MissingFileError(f"{folder} is not a folder")
+    if (folder / SUMS).is_symlink():
+        raise DataError(f"{folder / SUMS} is not a plain file")
     if not (folder / SUMS).is_file():
         raise MissingFileError(f"{folder / SUMS} does not exist: {folder} is no bundle")
     sums: dict[str, str] = {}

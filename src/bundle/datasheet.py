@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from src import anonymizers
 from src.anonymizers import Anonymizer
 from src.anonymizers.settings import GroupSettings, Settings
 from src.database import EmbeddingSet
+from src.errors import InputError
 from src.provenance import fingerprint_arrays
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ RELEASED = ("dataset", "backbone", "split", "class_names", "anonymizer", "settin
 FIGURES = ("id", "sigma", "seed", "head", "auc", "accuracy", "balanced_accuracy",
            "average_mindistance")  # fmt: skip  # of a result, likewise
 AUDIT = ("seed", "audit", "sizes", "figures", "notes")  # of an audit, likewise
+STATED = {"format", "release", "description", "license", "preprocessing", "guarantee", "utility",
+          "audits"}  # fmt: skip  # of a datasheet, what `described` does not know
 UNCOVERED = "Figures are computed from real rows: a privacy guarantee does not cover them."
 
 
@@ -63,28 +67,37 @@ def compose(
         extraction: `meta` of the real training embeddings.
         results, audits: figures of the release, as their files have them.
     """
-    counts = np.bincount(rows.labels).tolist()
     return {
         "format": FORMAT,
         "release": release_id,
         "description": description,
         "license": license,
-        **{key: rows.meta.get(key) for key in RELEASED if key not in ("split", "class_names")},
+        **described(rows, decoder),
         "preprocessing": {
             "image_size": extraction.get("image_size"),
             "precision": extraction.get("precision"),
             **extraction.get("facts", {}).get("backbone", {}),
         },
-        "rows": len(rows),
-        "dimensions": rows.embeddings.shape[1],
-        "classes": [
-            {"label": label, "name": name, "rows": count}
-            for label, (name, count) in enumerate(zip(rows.class_names, counts, strict=False))
-        ],
         "guarantee": statement(anonymizer, settings, rows.meta.get("facts", {})),
         "utility": [{key: result[key] for key in FIGURES} for result in results],
         "audits": [{key: audit[key] for key in AUDIT if key in audit} for audit in audits],
+    }
+
+
+def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
+    """The part of datasheet.json that follows from the other files of a bundle."""
+    num_classes = max(rows.num_classes, decoder.num_classes if decoder else 0)
+    names = rows.class_names + [str(label) for label in range(len(rows.class_names), num_classes)]
+    counts = np.bincount(rows.labels, minlength=num_classes).tolist()
+    return {
         "fingerprints": fingerprints(rows, decoder),
+        **{key: rows.meta.get(key) for key in RELEASED if key not in ("split", "class_names")},
+        "rows": len(rows),
+        "dimensions": rows.embeddings.shape[1],
+        "classes": [
+            {"label": label, "name": names[label], "rows": count}
+            for label, count in enumerate(counts)
+        ],
     }
 
 
@@ -121,19 +134,36 @@ def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | No
     for key in ("release", "dataset", "backbone", "anonymizer", "guarantee", "license"):
         if not isinstance(sheet.get(key), str):
             return f"has no '{key}'"
-    settings = sheet.get("settings")
-    if not isinstance(settings, dict) or not isinstance(settings.get("variance", 1.0), float):
-        return "has no settings"
-    if sheet.get("fingerprints") != fingerprints(rows, decoder):
-        return "describes other contents (fingerprints differ)"
-    classes = sheet.get("classes")
-    if not isinstance(classes, list):
-        return "has no classes"
-    counts = [c.get("rows") for c in classes if isinstance(c, dict)]
-    if counts != np.bincount(rows.labels).tolist():
-        return "states other class counts than the rows have"
+    facts = described(rows, decoder)
+    odd = sorted(sheet.keys() ^ (STATED | facts.keys()))
+    if odd:
+        return f"has '{odd[0]}' too much or too little"
+    for key, value in facts.items():
+        if sheet.get(key) != value:
+            return f"describes other contents: '{key}' is not that of the rows and the decoder"
     if decoder is not None and decoder.minimum.shape != rows.embeddings.shape[1:]:
         return "goes with a decoder of other dimensions than the rows"
+    if decoder is not None and decoder.num_classes < rows.num_classes:
+        return "goes with a decoder of fewer classes than the rows"
+    return _unfit_settings(sheet, decoder)
+
+
+def _unfit_settings(sheet: Mapping[str, Any], decoder: Decoder | None) -> str | None:
+    """How the settings are not those of the release or of its decoder, if so."""
+    given, seed = sheet["settings"], sheet["seed"]
+    if not isinstance(given, dict):
+        return "has no settings"
+    try:
+        anonymizer = anonymizers.get(sheet["anonymizer"], online=False)
+        settings = anonymizer.parse(given)
+    except InputError as error:
+        return f"has settings that are none: {error}"
+    if anonymizer.seeded != (type(seed) is int):
+        return f"has a seed that is none: {seed!r}"
+    if anonymizer.release_id(settings, seed) != sheet["release"]:
+        return f"names a release {sheet['release']!r} that its settings do not"
+    if decoder is not None and type(given.get("variance")) is not float:
+        return "has a decoder, but no 'variance' to draw from it with"
     return None
 
 

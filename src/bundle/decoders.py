@@ -39,10 +39,12 @@ def read(path: Path) -> Decoder:
             observation_std = float((file.metadata() or {}).get(OBSERVATION_STD, "nan"))
         classes, dim = len(tensors["class_weights"]), len(tensors["minimum"])
         hidden_dim, inputs = tensors["layers.0.weight"].shape
+        if inputs <= classes:
+            raise ValueError(f"{classes} classes leave none of its {inputs} inputs to z")
         decoder = Decoder(dim, classes, hidden_dim, inputs - classes)
         decoder.load_state_dict(tensors)
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
-        raise DataError(f"{path} holds no decoder: {error}") from error
+        raise DataError(f"{path} holds no decoder: {' '.join(str(error).split())}") from error
     finite = all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors.values())
     weights = tensors["class_weights"]
     if not finite or not 0 <= observation_std < float("inf"):
