@@ -38,6 +38,9 @@ def verdict(
     if value.value is None or value.low is None or value.high is None:
         return _not_available(row, non_members)
     above = value.low > row.useless
+    finding = row.finding.format(f"{value.value:.1%}")
+    if not row.proof:
+        return f"near: {finding}; averages do that too" if above else f"not near: {finding}"
     if shifted(chances):
         differ = f"train and test differ ({_shown(chance)} without a leak)"
         if not above:
@@ -48,7 +51,6 @@ def verdict(
         if chance.value is not None and value.low <= chance.value:
             return f"no leak shown: disjoint real rows give {_shown(chance)}"
         as_bad = ceiling.low is not None and value.value >= ceiling.low
-        finding = row.finding.format(f"{value.value:.1%}")
         return f"leak: {finding}{', as much as from the training rows' if as_bad else ''}"
     if value.high < row.useless:
         return "no leak found; below chance"
