@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+
+STATE = slice(24, 24 + 8 * 624)  # of the Mersenne Twister in a CPU generator: 624 words of 32 bits
 
 
 def stream_seed(seed: int, stream: str) -> int:
@@ -18,6 +21,24 @@ def stream_seed(seed: int, stream: str) -> int:
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator on `device`, seeded for the named stream."""
     return torch.Generator(device).manual_seed(stream_seed(seed, stream))
+
+
+def secret_generator(
+    key: str, seed: int, stream: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A torch generator that only those who have the key can rebuild.
+
+    `manual_seed` keeps 32 bits of a seed on a CPU, few enough to try them all: here the whole
+    state is expanded from the key (SHAKE-256). On a GPU a generator has 64 bits, all of them used.
+    """
+    expanded = hashlib.shake_256(f"{key}/{seed}/{stream}".encode())
+    made = torch.Generator(device)
+    if made.device.type != "cpu":
+        return made.manual_seed(int.from_bytes(expanded.digest(8), "little"))
+    state = made.manual_seed(0).get_state()  # with nothing drawn: all words are mixed first
+    words = np.frombuffer(expanded.digest(4 * 624), "<u4").astype(np.uint64)  # each in 8 bytes
+    state[STATE] = torch.from_numpy(words.view(np.uint8))
+    return made.set_state(state)
 
 
 @contextmanager

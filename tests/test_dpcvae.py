@@ -246,6 +246,24 @@ def test_noise_comes_from_a_secret_key_too(digits, tmp_path):
     assert "keep it secret" in anonymize(digits).meta["facts"]["noise"]
 
 
+def test_all_of_the_key_is_in_the_generator(digits):
+    """With a key, no seed of torch's leads to it; without one, the generator is the seed's."""
+    settings = ENTRY.parse(SHORT)
+
+    def made(secret):
+        return dpcvae._generator(secret, digits.train, settings, 0, CPU.device)
+
+    key = "0" * 64
+    assert torch.equal(made(key).get_state(), made(key).get_state())
+    assert not torch.equal(made(key).get_state(), made("1" * 64).get_state())
+    for secret, seeded in ((key, False), ("", True)):
+        state = made(secret).get_state()
+        word = int(state[seeding.STATE].numpy().view(np.uint64)[0])  # where a seed is put
+        from_seed = torch.Generator().manual_seed(word)
+        drawn = torch.rand(9, generator=made(secret))
+        assert torch.equal(drawn, torch.rand(9, generator=from_seed)) == seeded
+
+
 def test_neighbours_share_no_noise(digits):
     """What two releases say differs by more than the row: no noise cancels out."""
     train, settings = digits.train, ENTRY.parse(SHORT)

@@ -103,9 +103,7 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     bounds = public_bounds(train, settings)
     budget = plan(settings, delta, public=bounds is not None)
     secret = _secret(resources.ckpt_folder)
-    # Noise used twice could be subtracted: fits of different rows or settings share none.
-    stream = fingerprint([secret, train.fingerprint, asdict(settings.for_fit())])
-    generator = seeding.generator(seed, f"dpcvae/{stream}", resources.device)
+    generator = _generator(secret, train, settings, seed, resources.device)
     rows = torch.from_numpy(train.embeddings).to(resources.device)
     y = F.one_hot(torch.from_numpy(train.labels).to(resources.device), train.num_classes).float()
 
@@ -126,7 +124,8 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     model.decoder.observation_std = settings.observation_std
     x = model.scale(rows).clamp(0, 1)
     model, spent = _train(model, x, y, float(counts.sum()), settings, budget, generator)
-    facts = _facts(settings, budget, privacy.epsilon(spent, delta), delta, bounds, bool(secret))
+    noise = _noise_source(bool(secret), generator.device)
+    facts = _facts(settings, budget, privacy.epsilon(spent, delta), delta, bounds, noise)
     return Fit(model.decoder.eval().requires_grad_(False), facts)
 
 
@@ -320,13 +319,33 @@ def _secret(folder: Path | None) -> str:
     return path.read_text(encoding="ascii")
 
 
+def _generator(
+    secret: str, train: EmbeddingSet, settings: DPCVAESettings, seed: int, device: torch.device
+) -> torch.Generator:
+    """The source of all noise and samples of a fit.
+
+    Noise used twice could be subtracted: fits of different rows or settings share none.
+    """
+    stream = f"dpcvae/{fingerprint([secret, train.fingerprint, asdict(settings.for_fit())])}"
+    if secret:
+        return seeding.secret_generator(secret, seed, stream, device)
+    return seeding.generator(seed, stream, device)
+
+
+def _noise_source(secret: bool, device: torch.device) -> str:
+    """What must be known to draw the noise again."""
+    if not secret:
+        return "the seed alone: keep it secret"
+    return "seed and a secret key" + ("" if device.type == "cpu" else ", 64 bits of it")
+
+
 def _facts(
     settings: DPCVAESettings,
     budget: Budget,
     epsilon: float,
     delta: float,
     bounds: tuple[float, float] | None,
-    secret: bool,
+    noise: str,
 ) -> dict[str, Any]:
     """The guarantee and what it rests on. Nothing here depends on rows except delta's default."""
     parts: dict[str, Any] = {
@@ -348,6 +367,6 @@ def _facts(
         "max_grad_norm": settings.max_grad_norm,
         "accountant": f"{privacy.ACCOUNTANT} (opacus {version('opacus')})",
         "budget": parts,
-        "noise": "seed and a secret key" if secret else "the seed alone: keep it secret",
+        "noise": noise,
         "validation_rows": "not used",
     }
