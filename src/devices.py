@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import torch
 
 from src.errors import DeviceError
+
+_MEMORY, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def resolve(name: str) -> torch.device:
@@ -30,7 +32,20 @@ def resolve(name: str) -> torch.device:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on the device now (of the machine's memory but for CUDA)."""
+    """Bytes that can be had on the device now (of the machine's memory but for CUDA).
+
+    A control group's limit counts (a container's, a batch job's). Where the system does not tell,
+    it is 4 GiB.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        lines = _MEMORY.read_text().splitlines()
+    except OSError:  # not Linux
+        return 4 << 30
+    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    try:
+        limit, used = (int((_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no group, or no limit ("max")
+        return free
+    return max(0, min(free, limit - used))

@@ -49,8 +49,13 @@ def create(
     resolved = distributed.device(device)
     with distributed.rank_zero_first():
         images = datasets.load(target.dataset, root=dataset_root, image_size=image_size, task=task)
+        chosen = "image_size" in images.facts  # MedMNIST's files: the model keeps its own size
         backbone = backbones.load(
-            target.backbone, images, device=resolved, image_size=image_size, weights=weights
+            target.backbone,
+            images,
+            device=resolved,
+            image_size=None if chosen else image_size,
+            weights=weights,
         )
     sets = embed(
         target.dataset,
@@ -144,6 +149,8 @@ def extract(
     rank = distributed.rank()
     share = range(bounds[rank], bounds[rank + 1])
     workers = default_workers(device) if num_workers is None else num_workers
+    if workers and len(images):
+        images.images[0]  # a file that is read once and kept is then shared by the processes
     loader: DataLoader[torch.Tensor | InputError] = DataLoader(
         batches,
         batch_size=None,  # the data set's items are whole batches

@@ -51,7 +51,8 @@ def nearest(queries: Tensor, references: Tensor, k: int = 1) -> Nearest:
     queries, references = queries - centre, references - centre
     half_squares = references.square().sum(1) / 2
     keep = min(k + SPARE, len(references))
-    rows = max(1, BLOCK_BYTES // (4 * len(references)))
+    widest = max(len(references), keep * references.shape[1])  # of what a query takes
+    rows = max(1, BLOCK_BYTES // (4 * widest))
     distances, indices = [], []
     for block in queries.split(rows):
         # |q - r|² / 2 without the |q|² / 2 that every reference shares
@@ -71,7 +72,7 @@ def average_mindistance(rows: Tensor, originals: Tensor) -> float:
     """
     ours = standardize(rows, *moments(rows))
     theirs = standardize(originals, *moments(originals))
-    return float(nearest(ours, theirs).distances.double().mean())
+    return float(nearest(ours, theirs).distances.cpu().double().mean())  # MPS lacks float64
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:

@@ -108,8 +108,8 @@ def evaluate(probe: Probe, test: EmbeddingSet, sigma: float, *, seed: int) -> me
         x.shape, generator=seeding.generator(seed, "test/noise", device), device=device
     )
     with torch.inference_mode():
-        probabilities = probe.head(x + sigma * noise).double().softmax(1)
-    return metrics.scores(probabilities.cpu().numpy(), test.labels)
+        logits = probe.head(x + sigma * noise).cpu()  # MPS lacks float64
+    return metrics.scores(logits.double().softmax(1).numpy(), test.labels)
 
 
 def _fit_head(

@@ -93,6 +93,22 @@ def test_a_backbone_with_local_weights(pets, weights, tmp_path):
     np.testing.assert_allclose(rounded.train.embeddings, exact.train.embeddings, atol=0.1)
 
 
+def test_the_size_of_a_medmnist_file_is_not_the_network_s(weights, tmp_path):
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.array([[0], [1], [0], [1]])
+    (tmp_path / "medmnist").mkdir()
+    np.savez(
+        tmp_path / "medmnist" / "breastmnist.npz",
+        **{f"{split}_images": images for split in ("train", "val", "test")},
+        **{f"{split}_labels": labels for split in ("train", "val", "test")},
+    )
+    given = ["--dataset", "breastmnist", "--dataset_root", str(tmp_path), "--image_size", "28"]
+    given += ["--backbone", "test_vit", "--weights", str(weights), "--device", "cpu"]
+    create_db.main([*given, "--database_root", str(tmp_path / "db")])
+    meta = database.Database(tmp_path / "db", "breastmnist", "test_vit").splits().train.meta
+    assert meta["image_size"] == 28
+    assert meta["facts"]["backbone"]["transform"]["input_size"] == [3, 160, 160]
+
+
 def torchrun(n, *argv):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     # torchrun would give each process one thread; sums are rounded as their threads share them.

@@ -15,12 +15,13 @@ from PIL import Image
 from sklearn.model_selection import train_test_split
 
 from src import datasets
-from src.datasets import downloads
+from src.datasets import downloads, torchvision_sets
 from src.errors import (
     DataError,
     InputError,
     MissingFileError,
     MissingPackageError,
+    OutputError,
     UnknownNameError,
 )
 
@@ -401,6 +402,17 @@ class TestDownloads:
         root.mkdir()
         with tarfile.open(root / "stl10_binary.tar.gz", "w:gz") as tar:
             tar.add(stl10 / "stl10_binary", "stl10_binary")
+        assert len(datasets.load("stl10", root=root).test) == 3
+
+    def test_another_process_may_unpack_it_first(self, tmp_path, stl10, no_network, monkeypatch):
+        def first(archive, folder):
+            (stl10 / "stl10_binary").rename(folder)
+            raise OutputError("Directory not empty")
+
+        root = tmp_path / "fresh"
+        root.mkdir()
+        (root / "stl10_binary.tar.gz").touch()
+        monkeypatch.setattr(torchvision_sets, "unpack", first)
         assert len(datasets.load("stl10", root=root).test) == 3
 
     def test_a_damaged_archive_leaves_nothing(self, tmp_path, stl10, no_network):

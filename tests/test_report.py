@@ -232,6 +232,7 @@ def test_published_values_stand_beside_ours(tmp_path, logs):
         ({"auc": 1}, "it has no name for 'dataset'"),
         (ENTRY, "it has no value of auc, "),
         (ENTRY | {"auc": "81.5"}, "auc is '81.5'; it must be a number"),
+        (ENTRY | {"auc": float("nan")}, "auc is nan; it must be a number"),
         (ENTRY | {"auc": 1, "k": [2, 5]}, "k must be one value"),
         (ENTRY | {"auc": 1, "aucc": 1}, "unknown setting of ksame 'aucc'"),
     ],
@@ -242,6 +243,15 @@ def test_mistakes_in_published_values(tmp_path, entry, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
         published.read(path)
     assert str(error.value).startswith(f"{path}: 'table 1', entry 1: ")
+
+
+def test_one_quantity_has_one_published_value(tmp_path):
+    path = tmp_path / "published.yaml"
+    path.write_text(
+        yaml.safe_dump({"table 1": [ENTRY | {"auc": 80}], "text": [ENTRY | {"auc": 81}]})
+    )
+    with pytest.raises(InputError, match="'text', entry 1: 'table 1' has a value of the same"):
+        published.read(path)
 
 
 def test_an_empty_file_of_published_values(tmp_path):
@@ -284,8 +294,11 @@ def test_the_projection_shows_real_and_released_rows(tmp_path, digits, monkeypat
 
     sweep = read(tmp_path, report={"figures": ["projection"]}, datasets=["digits"])
     database = Database(tmp_path / "database", "digits", "pixels")
+    names = ["a$x_{$b", "caf\udce9", "_c", *"3456789"]  # as names of folders can be
     for split in ("train", "val", "test"):
-        write(database.path(split), getattr(digits, split))
+        data = getattr(digits, split)
+        named = EmbeddingSet(data.embeddings, data.labels, {"class_names": names})
+        write(database.path(split), named)
     written = report.write(sweep, tmp_path / "logs", database.root)
     assert "train_ksame-2.npz does not exist" in written.notes[0]
     shifted = EmbeddingSet(digits.train.embeddings[:100] + 1, digits.train.labels[:100])

@@ -17,7 +17,7 @@ from conftest import ROOT, call, files_below
 
 from src import anonymizers, probe
 from src.anonymizers import cvae
-from src.database import SPLITS, Database, EmbeddingSet, write
+from src.database import SPLITS, Database, EmbeddingSet, read, write
 from src.errors import InputError
 from src.sweep import config, workers
 
@@ -380,6 +380,20 @@ def test_unreadable_embeddings_fail_their_runs_only(tmp_path, embeddings):
     assert done.status == 1
     assert done.err.startswith(f"failed: small/pixels: identity, seed 0: {path} is truncated")
     assert len(list((place.logs / "other").rglob("*.json"))) == 2
+
+
+def test_embeddings_of_another_extraction_are_not_overwritten(place):
+    test = place.database.path("test")
+    test.unlink()
+    train = place.database.path("train")
+    data = read(train)
+    write(train, EmbeddingSet(data.embeddings, data.labels, data.meta | {"image_size": 4}))
+    before = train.read_bytes()
+    done = place.sweep()
+    assert done.status == 1
+    assert f"{train} was made with settings that a sweep does not have" in done.err
+    assert train.read_bytes() == before
+    assert not test.exists()
 
 
 def test_dask_is_asked_for_by_name(place, monkeypatch):

@@ -20,7 +20,7 @@ from src.datasets.base import (
     ImageSplits,
 )
 from src.datasets.downloads import fetch, unpack
-from src.errors import DataError
+from src.errors import DataError, OutputError
 
 
 class Content(NamedTuple):
@@ -137,5 +137,9 @@ def _present(archive: Archive, root: Path) -> Path:
         packed = home / archive.url.rsplit("/", 1)[1]
         if not packed.exists():
             fetch(archive.url, packed, archive.md5)
-        unpack(packed, folder)
+        try:
+            unpack(packed, folder)
+        except OutputError:
+            if not folder.is_dir():  # else another process was first
+                raise
     return folder

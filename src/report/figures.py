@@ -172,7 +172,8 @@ def _scatter(
     for label, name in enumerate(train.class_names):
         x, y = points[labels == label].T
         colour = colours(label / spread if train.num_classes > 10 else label)
-        ax.plot(x, y, ".", alpha=0.7, markeredgewidth=0, color=colour, label=name)
+        shown = name.encode("utf-8", "replace").decode().replace("$", r"\$")  # no formula
+        ax.plot(x, y, ".", alpha=0.7, markeredgewidth=0, color=colour, label=shown.lstrip("_"))
 
 
 def _panels(count: int, *, most_columns: int, **options: Any) -> tuple[Figure, list[Axes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +41,11 @@ def read(path: Path | None) -> dict[Key, Value]:
             raise InputError(f"{path}: '{source}' must be a list of entries")
         for number, entry in enumerate(entries, start=1):
             try:
-                found |= _values(str(source), entry)
+                values = _values(str(source), entry)
+                if twice := found.keys() & values.keys():
+                    other = found[twice.pop()].source
+                    raise InputError(f"'{other}' has a value of the same quantity already")
+                found |= values
             except InputError as error:
                 raise InputError(f"{path}: '{source}', entry {number}: {error}") from error
     return found
@@ -54,7 +59,8 @@ def _values(source: str, entry: Any) -> dict[Key, Value]:
     dataset, backbone, sigma = rest.pop("dataset"), rest.pop("backbone"), rest.pop("sigma", 0.0)
     values = {name: rest.pop(name) for name in results.METRICS if name in rest}
     for name, value in (*values.items(), ("sigma", sigma)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
             raise InputError(f"{name} is {value!r}; it must be a number")
     if not values:
         raise InputError(f"it has no value of {', '.join(results.METRICS)}")

@@ -21,7 +21,16 @@ from src.anonymizers import Resources
 from src.anonymizers.settings import DecoderSettings
 from src.audit import results as audits
 from src.audit.results import AuditSettings
-from src.database import IDENTITY, SPLITS, Database, EmbeddingSet, Splits, data_folder, write
+from src.database import (
+    IDENTITY,
+    SPLITS,
+    Database,
+    EmbeddingSet,
+    Splits,
+    data_folder,
+    read,
+    write,
+)
 from src.errors import DataError, MissingFileError
 from src.head import HeadSettings
 from src.sweep.config import Sweep, Variant
@@ -101,10 +110,22 @@ class Extraction(Step):
         return not all(self.database.path(split).exists() for split in SPLITS)
 
     def perform(self) -> None:
-        """Embed all splits."""
+        """Embed all splits.
+
+        Raises:
+            DataError: a split is missing beside others that were not made by this step.
+        """
         if not self.needed:
             return
         from src import embeddings
+
+        for path in filter(Path.exists, map(self.database.path, SPLITS)):
+            meta = read(path).meta
+            if meta.get("image_size") or meta.get("precision") != "fp32":
+                raise DataError(
+                    f"{path} was made with settings that a sweep does not have, and another split "
+                    "is missing; run create_db.py as it was run for this one"
+                )
 
         # A Dask worker's process may not have children that decode images.
         alone = multiprocessing.current_process().daemon
