@@ -12,7 +12,7 @@ from conftest import call, files_below
 
 from src import anonymizers, progress
 from src.anonymizers import ANONYMIZERS, Resources
-from src.audit import results
+from src.audit import results, statistics
 from src.audit.measures import MEASURES
 from src.audit.results import AuditSettings
 from src.audit.run import audit
@@ -299,6 +299,28 @@ def test_the_auc_of_an_attack_tells_whether_its_other_figures_are_shifted():
     }
     assert said["even"] == "leak: finds 20.0% of members"
     assert said["shifted"].startswith("train and test differ (0.020 without a leak)")
+
+
+@pytest.mark.parametrize(("n", "useless"), [(100, 2 / 101), (240, 3 / 241)])
+def test_scores_that_know_nothing_are_rarely_called_a_leak_by_their_tpr(n, useless):
+    values, leaks = [], 0
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        value, chance = (
+            statistics.membership(
+                draw.normal(size=300),
+                draw.normal(size=n),
+                fprs=(0.01,),
+                bootstrap=statistics.Bootstrap(200, draw),
+            ).tpr[0.01]
+            for _ in range(2)
+        )
+        key = "nearest_tpr_at_0.01"
+        leaks += verdict(key, value, TOP, {key: chance}, non_members=n).startswith("leak")
+        values.append(value.value)
+    assert statistics.expected_fpr(0.01, n) == pytest.approx(useless)
+    assert np.mean(values) == pytest.approx(useless, abs=3 * np.std(values) / np.sqrt(300))
+    assert leaks < 0.05 * 300  # against 1 % FPR 16 of them would be, with 100 non-members
 
 
 def test_no_verdict_on_utility_speaks_of_privacy():

@@ -16,6 +16,7 @@ class Measure(NamedTuple):
     useless: float | None = None  # the figure of an attack that learns nothing; None: no attack
     resolution: float | None = None  # share of the non-members that it has to resolve
     lower_is_better: bool = True
+    fpr: float | None = None  # on H; on other rows it is higher, and so is a useless TPR
     proof: bool = True  # of a leak; False where averages of other rows reach as much
 
 
@@ -24,7 +25,9 @@ def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
     rows = {f"{key}_auc": Measure(label, "members score higher in {} of pairs", 0.5)}
     for rate in FPRS:
         label = f"{attack}: TPR at {100 * rate:g}% FPR"
-        rows[f"{key}_tpr_at_{rate:g}"] = Measure(label, "finds {} of members", rate, rate)
+        rows[f"{key}_tpr_at_{rate:g}"] = Measure(
+            label, "finds {} of members", rate, rate, fpr=rate
+        )
     label = f"{attack}: balanced accuracy"
     rows[f"{key}_balanced_accuracy"] = Measure(label, "{} of guesses are right", 0.5)
     return rows

@@ -18,7 +18,7 @@ from src.audit.measures import FPRS, MEASURES
 from src.audit.report import Guarantee, Report, Row
 from src.audit.results import AuditSettings
 from src.audit.scenario import Figures, Scenario, Shadows, measure, random_stream
-from src.audit.statistics import Estimate, tpr_bound
+from src.audit.statistics import Estimate, expected_fpr, tpr_bound
 from src.audit.verdicts import shifted, verdict
 from src.database import EmbeddingSet, Splits
 from src.errors import InputError
@@ -101,7 +101,7 @@ def audit(
     )
     rows = _rows(value, ceiling, chance, len(non_members))
     guarantee = _guarantee(released)
-    notes += _promises(released, settings, rows, guarantee)
+    notes += _promises(released, settings, rows, guarantee, len(non_members))
     return Report(rows, value.curves, _sizes(attacked, released), notes, guarantee)
 
 
@@ -216,7 +216,11 @@ def _guarantee(released: EmbeddingSet) -> Guarantee | None:
 
 
 def _promises(
-    released: EmbeddingSet, settings: Settings, rows: dict[str, Row], guarantee: Guarantee | None
+    released: EmbeddingSet,
+    settings: Settings,
+    rows: dict[str, Row],
+    guarantee: Guarantee | None,
+    non_members: int,
 ) -> list[str]:
     """What the release promises, and whether it was seen to be kept."""
     notes = []
@@ -228,13 +232,15 @@ def _promises(
             f"(the rarest one {rarest} times)"
         )
     if guarantee:
-        notes += [_promise(guarantee, rate, rows) for rate in FPRS]
+        notes += [_promise(guarantee, rate, rows, non_members) for rate in FPRS]
     return notes
 
 
-def _promise(guarantee: Guarantee, rate: float, rows: dict[str, Row]) -> str:
+def _promise(guarantee: Guarantee, rate: float, rows: dict[str, Row], non_members: int) -> str:
     """Whether the attacks' true positives at a false-positive rate keep within the promise."""
-    bound = float(tpr_bound(np.array(rate), *guarantee))
+    # H's few rows place a threshold at a higher rate than they show; that one bounds the attack
+    actual = expected_fpr(rate, non_members)
+    bound, exceeded = (float(tpr_bound(np.array(r), *guarantee)) for r in (rate, actual))
     found = [
         row
         for key, row in rows.items()
@@ -245,7 +251,7 @@ def _promise(guarantee: Guarantee, rate: float, rows: dict[str, Row]) -> str:
         state = "cannot be judged, as train and test differ"
     elif not found:
         state = "not measured"
-    elif any((row.value.low or 0) > max(bound, row.chance.high or 0) for row in found):
+    elif any((row.value.low or 0) > max(exceeded, row.chance.high or 0) for row in found):
         state = "BROKEN"
     else:
         state = "not contradicted"

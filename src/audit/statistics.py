@@ -161,6 +161,16 @@ def share_below_quantile(
     return _open_ended(found, len(ordered))
 
 
+def expected_fpr(rate: float, non_members: int) -> float:
+    """The mean false-positive rate, on further rows, of the threshold for a rate on these.
+
+    It lies just above the (a + 1)-th highest of n scores, a = ⌊rate·n⌋, and (a + 1) / (n + 1) of
+    all such rows are above that in the mean (order statistics of uniform numbers). This, not the
+    rate itself, is what scores that know nothing find of the members.
+    """
+    return float(_allowed(rate, non_members) + 1) / (non_members + 1)
+
+
 def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
     """The most members that any attack finds at a false-positive rate under (ε, δ)-DP.
 
@@ -180,11 +190,16 @@ def _auc(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
 
 def _tpr(positives: np.ndarray, negatives: np.ndarray, fpr: float) -> np.ndarray:
     """Counts by ascending level (b, levels) → largest TPR with at most that FPR (b,)."""
-    # 1e-9: 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
-    allowed = np.floor(fpr * negatives.sum(1) + 1e-9)
+    allowed = _allowed(fpr, negatives.sum(1))
     affordable = _above(negatives) <= allowed[:, None]  # false ... false true ... true
     accepted = np.where(affordable, positives, 0).sum(1)
     return np.asarray(accepted / positives.sum(1))
+
+
+def _allowed(fpr: float, non_members: int | np.ndarray) -> np.ndarray:
+    """How many non-members may be accused at most at that rate."""
+    # 1e-9: 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
+    return np.floor(fpr * np.asarray(non_members) + 1e-9)
 
 
 def _above(counts: np.ndarray) -> np.ndarray:

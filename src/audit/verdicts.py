@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from src.audit.measures import MEASURES, Measure
-from src.audit.statistics import Estimate
+from src.audit.statistics import Estimate, expected_fpr
 
 NOTHING = Estimate(None)
 SHIFT_CONTROLS = ("nearest_auc", "calibrated_auc", "shadow_auc", "linkability", "copying_share")
@@ -37,7 +37,8 @@ def verdict(
         return f"utility: {row.finding}"
     if value.value is None or value.low is None or value.high is None:
         return _not_available(row, non_members)
-    above = value.low > row.useless
+    useless = row.useless if row.fpr is None else expected_fpr(row.fpr, non_members)
+    above = value.low > useless
     finding = row.finding.format(f"{value.value:.1%}")
     if not row.proof:
         return f"near: {finding}; averages do that too" if above else f"not near: {finding}"
@@ -52,7 +53,7 @@ def verdict(
             return f"no leak shown: disjoint real rows give {_shown(chance)}"
         as_bad = ceiling.low is not None and value.value >= ceiling.low
         return f"leak: {finding}{', as much as from the training rows' if as_bad else ''}"
-    if value.high < row.useless:
+    if value.high < useless:
         return "no leak found; below chance"
     return f"no leak found; {value.high:.3f} is not excluded"
 
