@@ -88,7 +88,10 @@ def _rows(path: Path) -> EmbeddingSet:
         raise DataError(f"{path} must hold {', '.join(MEMBERS)}, not {', '.join(members)!r}")
     with np.load(path) as arrays:
         meta = json.loads(str(arrays["meta"]))  # `database.read` passes over what it cannot use
-    foreign = sorted(meta.keys() - (rows.meta.keys() & {*datasheet.RELEASED}))
+    known = rows.meta.keys() & {*datasheet.RELEASED}
+    if not isinstance(meta.get("class_names") or [], list):
+        known -= {"class_names"}
+    foreign = sorted(meta.keys() - known)
     if foreign:
         raise DataError(f"{path}: meta holds '{foreign[0]}', which does not belong to a bundle")
     return rows
