@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src import provenance
+from src import anonymizers, provenance
 from src.bundle import contents, datasheet, decoders, making
 from src.database import EmbeddingSet, read, write
 from src.errors import DataError
@@ -149,6 +149,14 @@ def test_without_a_guarantee_it_says_so_and_quotes_what_was_measured(home):
     ksame = json.loads((home / "ksame" / "datasheet.json").read_text())
     assert "Groups of 5 real rows" in ksame["guarantee"]
     assert ksame["utility"] == []  # those of another release
+
+
+@pytest.mark.parametrize("name", ["ksame", "latent-ksame", "latent-linear", "plan"])
+def test_merged_rows_are_not_called_several_persons(name):
+    anonymizer = anonymizers.get(name)
+    text = datasheet.statement(anonymizer, anonymizer.parse({"k": 5}), {})
+    assert "5 rows, which may all be of one person" in text
+    assert ("decoder was fitted to all training rows" in text) == (name != "ksame")
 
 
 # Whatever is wrong with a bundle.

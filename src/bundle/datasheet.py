@@ -14,7 +14,7 @@ import numpy as np
 
 from src import anonymizers
 from src.anonymizers import Anonymizer
-from src.anonymizers.settings import GroupSettings, Settings
+from src.anonymizers.settings import GroupSettings, LatentKSameSettings, Settings
 from src.database import EmbeddingSet
 from src.errors import InputError
 from src.provenance import fingerprint_arrays
@@ -110,10 +110,13 @@ def statement(anonymizer: Anonymizer, settings: Settings, facts: Mapping[str, An
             f"noise from {facts['noise']}). Other releases made from the same rows add up with it."
         )
     if isinstance(settings, GroupSettings):
+        latent = isinstance(settings, LatentKSameSettings)
         return (
-            f"No differential privacy. Groups of {settings.k} real rows are merged, so that no "
-            "row stands for one person alone; who knows the others of a group learns about the "
-            "last one."
+            f"No differential privacy. Groups of {settings.k} real rows are merged: a released "
+            + ("row is decoded from averages" if latent else "row is an average")
+            + f" of {settings.k} rows, which may all be of one person; who knows the others of a "
+            "group learns about the last one."
+            + (" The decoder was fitted to all training rows." if latent else "")
         )
     return "None. How much the release gives away can be measured, but nothing bounds it."
 
