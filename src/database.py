@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 IDENTITY = "identity"  # the id of the real training embeddings as a release
+FEW_CLASSES = 1000  # so many may be numbered even where there are fewer rows
+META_TYPES = {  # of what is read of `meta`; other types under these names are not ours
+    "anonymizer": str,
+    "backbone": str,
+    "class_names": list,
+    "facts": dict,
+    "settings": dict,
+    "source": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -107,12 +117,21 @@ class Database:
             train_path: a file from elsewhere in the place of train.npz, which is not read then.
 
         Raises:
-            MissingFileError, DataError: a file is absent, damaged, or does not fit the others.
+            MissingFileError, DataError: a file is absent, damaged, or does not fit the others;
+                or nothing can be learnt from the labels.
         """
-        train = read(train_path) if train_path else self._read("train")
+        train = _read_usable(train_path) if train_path else self._read("train")
         val, test = self._read("val"), self._read("test")
+        train_path = train_path or self.path("train")
+        if train.num_classes > max(len(train), FEW_CLASSES):  # patient numbers, dates, ...
+            raise DataError(
+                f"{train_path}: label {train.labels.max()} is too large for {len(train)} rows; "
+                "labels are 0..C-1"
+            )
         for name, other in (("val", val), ("test", test)):
-            _check_fits(train, other, train_path or self.path("train"), self.path(name))
+            _check_fits(train, other, train_path, self.path(name))
+        if np.ptp(test.labels) == 0:
+            raise DataError(f"{self.path('test')} has one class only; AUC needs two")
         return Splits(train, val, test)
 
     def release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:
@@ -132,7 +151,7 @@ class Database:
                 f"{self.dataset} --backbone {self.backbone} and the same anonymizer, settings "
                 "and seed"
             )
-        released = read(path)
+        released = _read_usable(path)
         _check_fits(train, released, self.path("train"), path)
         source = released.meta.get("source", {}).get("train")
         if source not in (None, train.fingerprint):
@@ -149,7 +168,7 @@ class Database:
                 f"{path} does not exist; make it with: python create_db.py --dataset "
                 f"{self.dataset} --backbone {self.backbone}"
             )
-        return read(path)
+        return _read_usable(path)
 
 
 def data_folder(root: Path, dataset: str, backbone: str) -> Path:
@@ -196,6 +215,21 @@ def read(path: Path) -> EmbeddingSet:
     return EmbeddingSet(embeddings, labels, _checked_meta(path, arrays.get("meta")))
 
 
+def _read_usable(path: Path) -> EmbeddingSet:
+    """`read` without those items of a foreign file's `meta` that would be mistaken for ours."""
+    data = read(path)
+    ours = {k: v for k, v in data.meta.items() if isinstance(v, META_TYPES.get(k, object))}
+    return EmbeddingSet(data.embeddings, data.labels, ours)
+
+
+# What numpy and zipfile raise on damaged bytes, besides ValueError: RuntimeError where a bit says
+# that the file is encrypted or compressed in another way, the last two for a header.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError),
+    *(OverflowError, tokenize.TokenError),
+)
+
+
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
@@ -203,7 +237,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         if magic[:2] != b"PK":
             raise DataError(f"{path} is not an .npz file (a zip of arrays)")
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            members = {key: archive[key] for key in archive.files}
+        return {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} does not exist") from error
     except ValueError as error:
@@ -212,7 +247,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 f"{path} holds pickled objects, which are never loaded; store plain arrays"
             ) from error
         raise DataError(f"{path} is damaged: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError) as error:
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory: {error}") from error
+    except DAMAGE as error:
         raise DataError(f"{path} is truncated or damaged: {error}") from error
 
 
@@ -253,7 +290,8 @@ def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: labels must be whole numbers, not {array.dtype}")
     if len(array) and not np.isfinite(array).all():
         raise DataError(f"{path}: labels contain NaN or infinity")
-    labels = array.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        labels = array.astype(np.int64)
     fractional = np.flatnonzero(labels != array)
     if len(fractional):
         raise DataError(f"{path}: label {array[fractional[0]]} is not a whole number")
@@ -267,7 +305,7 @@ def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(str(array[()]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: meta is not JSON: {error}") from error
     if not isinstance(meta, dict):
         raise DataError(f"{path}: meta must be a JSON object, not {type(meta).__name__}")

@@ -1,5 +1,7 @@
 import json
 import pickle
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -71,6 +73,7 @@ def test_plain_files_without_meta_and_with_column_labels(tmp_path):
         ({"embeddings": X, "labels": Y - 1}, "label -1 is negative"),
         ({"embeddings": X, "labels": Y + 0.5}, "0.5 is not a whole number"),
         ({"embeddings": X, "labels": np.where(Y, np.nan, Y)}, "NaN"),
+        ({"embeddings": X, "labels": np.where(Y, 1e300, Y)}, r"1e\+300 is not a whole number"),
         ({"embeddings": X, "labels": np.eye(4)}, "multi-label"),
         ({"embeddings": X, "labels": np.array(list("abab"))}, "whole numbers"),
         ({"embeddings": X, "labels": Y, "meta": np.array("{")}, "meta is not JSON"),
@@ -79,7 +82,8 @@ def test_plain_files_without_meta_and_with_column_labels(tmp_path):
 )
 def test_content_that_breaks_the_format(tmp_path, arrays, message):
     with pytest.raises(DataError, match=message):
-        read(save(tmp_path / "bad.npz", **arrays))
+        with warnings.catch_warnings(action="error"):
+            read(save(tmp_path / "bad.npz", **arrays))
 
 
 def test_truncated_anywhere_is_an_error(tmp_path):
@@ -100,6 +104,48 @@ def test_a_flipped_byte_in_the_arrays_is_an_error(tmp_path):
     content[where + 5] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", [9, 255])  # another compression, encrypted
+def test_any_damaged_byte_is_an_error_or_does_not_matter(tmp_path, value):
+    path = tmp_path / "a.npz"
+    write(path, EmbeddingSet(X, Y))
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
+        try:
+            read(path)
+        except DataError:
+            refused += 1
+    assert refused > len(whole) / 2
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("'descr': '<f4', 'fortran_order': False, 'shape': (10**14,)", "damaged"),
+        ("'descr': '<f4', 'fortran_order': False, 'shape': (100000000000000, 3)", "memory"),
+        ("'descr': '<f4', 'fortran_order': False, 'shape': (4, 99999999999999999999)", "damaged"),
+        ("'descr': (((", "damaged"),
+    ],
+)
+def test_headers_that_cannot_be(tmp_path, header, message):
+    path = save(tmp_path / "a.npz", labels=Y)
+    text = f"{{{header}}}\n".encode()
+    with zipfile.ZipFile(path, "a") as archive:
+        prefix = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little")
+        archive.writestr("embeddings.npy", prefix + text)
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_a_member_that_is_no_array_is_not_there(tmp_path):
+    path = save(tmp_path / "a.npz", labels=Y)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("embeddings", "text")
+    with pytest.raises(DataError, match="no array 'embeddings'"):
         read(path)
 
 
@@ -140,6 +186,31 @@ def test_splits_must_fit_each_other(tmp_path):
     )
     with pytest.raises(DataError, match=r"run create_db\.py again"):
         database.splits()
+
+
+def test_foreign_meta_is_not_mistaken_for_ours(tmp_path):
+    database = Database(tmp_path, "d", "b")
+    meta = {"source": "hospital A", "class_names": 2, "backbone": "b", "note": 1}
+    write_splits(database, train=EmbeddingSet(X, Y, meta))
+    train = database.splits().train
+    assert train.meta == {"backbone": "b", "note": 1}
+    assert train.class_names == ["0", "1"]
+    write(database.path("train", "theirs"), EmbeddingSet(X, Y, meta))
+    assert database.release("theirs", train).meta == {"backbone": "b", "note": 1}
+
+
+def test_labels_that_nothing_can_be_learnt_from(tmp_path):
+    database = Database(tmp_path, "d", "b")
+    write_splits(database, test=EmbeddingSet(X, 0 * Y))
+    with pytest.raises(DataError, match=r"test\.npz has one class only; AUC needs two"):
+        database.splits()
+    dates = EmbeddingSet(X, Y + 20230101)
+    write_splits(database, train=dates, val=dates, test=dates)
+    with pytest.raises(DataError, match=r"train\.npz: label 20230102 is too large for 4 rows"):
+        database.splits()
+    gaps = EmbeddingSet(X, Y * 999)
+    write_splits(database, train=gaps, val=gaps, test=gaps)
+    assert database.splits().train.num_classes == 1000
 
 
 def test_a_release_must_be_of_the_same_embeddings(tmp_path):
