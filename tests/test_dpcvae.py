@@ -1,7 +1,11 @@
 """The guarantee: what it covers, that the noise is there, and that one row cannot do more."""
 
 import json
+import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from src import anonymizers, privacy, runs, seeding
 from src.anonymizers import Resources, dpcvae
 from src.anonymizers.settings import DPCVAESettings
 from src.database import Database, EmbeddingSet, read
-from src.errors import InputError
+from src.errors import InputError, OutputError
 from src.head import HeadSettings
 from src.models.cvae import CVAE
 from src.privacy import Mechanism
@@ -109,6 +113,23 @@ def test_one_row_changes_a_sum_by_at_most_one(rows, extra):
         return dpcvae.noisy_sum(torch.tensor(values), 0.0, torch.Generator())
 
     assert (total([*rows, extra]) - total(rows)).norm() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("value", [3e37, 3e38, float("inf"), float("nan")])
+def test_no_row_is_too_large_for_a_sum(value):
+    rows = torch.full((3, 64), 0.01)
+    rows[1] = value
+    total = dpcvae.noisy_sum(rows, 0.0, torch.Generator())
+    assert (total - 0.02).norm() <= 1 + 1e-5
+
+
+def test_no_row_is_too_large_for_bounds():
+    rows = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)) * 1e-3
+    rows[0] = torch.tensor([3e37, -3e38, 3e37, 0.0])  # divided by the norm of typical rows: inf
+    low, high = bounds(rows)
+    assert low.isfinite().all()
+    assert high.isfinite().all()
+    assert (high - low).max() < 1
 
 
 def test_sums_carry_the_noise_that_is_stated():
@@ -246,6 +267,40 @@ def test_noise_comes_from_a_secret_key_too(digits, tmp_path):
     assert "keep it secret" in anonymize(digits).meta["facts"]["noise"]
 
 
+def test_first_fits_at_the_same_time_use_one_key(tmp_path):
+    for folder in (tmp_path / str(number) for number in range(20)):
+        barrier = threading.Barrier(4)
+
+        def first(folder, barrier):
+            barrier.wait()
+            return dpcvae._secret(folder)
+
+        with ThreadPoolExecutor(4) as pool:
+            keys = {*pool.map(first, [folder] * 4, [barrier] * 4)}
+        assert keys == {(folder / "dpcvae.key").read_text()}
+        assert [path.name for path in folder.iterdir()] == ["dpcvae.key"]
+
+
+def test_a_key_is_never_replaced_nor_readable_by_others(tmp_path, monkeypatch):
+    path = tmp_path / "dpcvae.key"
+    dpcvae._make_key(path)
+    key = path.read_text()
+    modes = []
+    link = os.link
+    monkeypatch.setattr(
+        os, "link", lambda a, b: modes.append(Path(a).stat().st_mode) or link(a, b)
+    )
+    dpcvae._make_key(path)  # the loser of a race
+    assert path.read_text() == key
+    assert [mode & 0o777 for mode in modes] == [0o600]
+
+
+def test_a_key_that_cannot_be_kept(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot make or read .*dpcvae.key"):
+        dpcvae._secret(tmp_path / "file" / "below")
+
+
 def test_all_of_the_key_is_in_the_generator(digits):
     """With a key, no seed of torch's leads to it; without one, the generator is the seed's."""
     settings = ENTRY.parse(SHORT)
@@ -293,6 +348,19 @@ def test_rows_by_noisy_counts_and_never_none_of_a_class(digits):
     assert counts.min() >= 1
     assert counts.tolist() != np.bincount(train.labels, minlength=10).tolist()
     assert released.embeddings.shape == (counts.sum(), 64)
+
+
+def test_classes_are_those_with_names_whatever_the_labels(digits):
+    """That the only row of the last class is there does not show in how many classes there are."""
+    kept = digits.train.labels != 9
+    less = EmbeddingSet(
+        digits.train.embeddings[kept], digits.train.labels[kept], digits.train.meta
+    )
+    settings = ENTRY.parse({**SHORT, "epochs": 1})
+    named = dpcvae.release(less, digits.val, settings, seed=0, resources=CPU)
+    assert np.unique(named.labels).tolist() == [*range(10)]
+    nameless = dpcvae.fit(without_meta(less), settings, seed=0, resources=CPU).decoder
+    assert nameless.num_classes == 9
 
 
 # Scaling without public bounds.

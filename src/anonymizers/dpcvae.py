@@ -9,15 +9,19 @@ The stated (ε, δ) covers all that a release depends on in the training rows:
    steps that is fixed beforehand, the accountant read after the last one.
 
 Neighbouring data sets differ by one row that is there or not. Public are the settings, the number
-of features, the set of classes and, only where delta is not given, the number of digits of n.
+of features, the set of classes (their names in `meta`; the largest label only where it has none,
+or too few) and, only where delta is not given, the number of digits of n.
 Validation rows are not used at all.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import secrets
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -32,8 +36,7 @@ from src import privacy, progress, seeding
 from src.anonymizers import Release, Resources, cvae
 from src.anonymizers.settings import DPCVAESettings
 from src.database import EmbeddingSet
-from src.errors import InputError
-from src.files import replacing
+from src.errors import InputError, OutputError
 from src.models.cvae import CVAE, Decoder
 from src.privacy import Mechanism
 from src.provenance import fingerprint
@@ -98,6 +101,7 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     Raises:
         InputError: delta is not below 1/n, or the budget is out of reach.
         MissingPackageError: opacus is not installed.
+        OutputError: the secret key cannot be written or read.
     """
     delta = _delta(settings, len(train))
     bounds = public_bounds(train, settings)
@@ -105,7 +109,10 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     secret = _secret(resources.ckpt_folder)
     generator = _generator(secret, train, settings, seed, resources.device)
     rows = torch.from_numpy(train.embeddings).to(resources.device)
-    y = F.one_hot(torch.from_numpy(train.labels).to(resources.device), train.num_classes).float()
+    labels = torch.from_numpy(train.labels).to(resources.device)
+    y = F.one_hot(
+        labels, len(train.class_names)
+    ).float()  # not by the largest label: it is private
 
     counts = noisy_sum(y, budget.counts.noise_multiplier, generator)
     counts = counts.round().clamp(min=1)  # no class is empty, whatever the noise
@@ -159,9 +166,11 @@ def plan(settings: DPCVAESettings, delta: float, *, public: bool) -> Budget:
 def noisy_sum(rows: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:
     """Σ rows + N(0, σ²) [k] of rows [n, k], each clipped to norm 1 first.
 
-    One row more or less changes the sum by at most 1 in L2 norm: σ is the noise multiplier.
+    One row more or less changes the sum by at most 1 in L2 norm: σ is the noise multiplier. That
+    holds for any row: what is not finite counts as 0.
     """
-    total = (rows / rows.norm(dim=1, keepdim=True).clamp(min=1)).sum(0)
+    clipped = rows / rows.norm(dim=1, keepdim=True).clamp(min=1)  # 0 where the norm overflows
+    total = clipped.nan_to_num(nan=0, posinf=0, neginf=0).sum(0)
     return total + noise_multiplier * torch.randn(
         total.shape, generator=generator, device=total.device
     )
@@ -307,16 +316,34 @@ def _secret(folder: Path | None) -> str:
 
     A seed is known or guessed, and noise that can be drawn again hides nothing. "" without a
     folder: the noise is then as public as the seed.
+
+    Raises:
+        OutputError: the key cannot be written or read.
     """
     if folder is None:
         return ""
     path = folder / "dpcvae.key"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(secrets.token_hex(32))
-        path.chmod(0o600)
-    return path.read_text(encoding="ascii")
+    try:
+        if not path.exists():
+            _make_key(path)
+        return path.read_text(encoding="ascii")
+    except OSError as error:
+        raise OutputError(f"cannot make or read {path}: {error.strerror or error}") from error
+
+
+def _make_key(path: Path) -> None:
+    """Write new digits to `path`, unless another process is first: then its key is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".dpcvae.", dir=path.parent)  # of mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):
+            os.link(temporary, path)  # appears whole, and never replaces
+    finally:
+        Path(temporary).unlink()
 
 
 def _generator(
