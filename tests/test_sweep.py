@@ -382,10 +382,12 @@ def test_unreadable_embeddings_fail_their_runs_only(tmp_path, embeddings):
     assert len(list((place.logs / "other").rglob("*.json"))) == 2
 
 
-def test_embeddings_of_another_extraction_are_not_overwritten(place):
-    test = place.database.path("test")
+def test_embeddings_of_another_extraction_are_not_overwritten(tmp_path, embeddings):
+    place = Place(tmp_path, embeddings, datasets=["digits"])
+    (place.database.root / "small").rename(place.database.root / "digits")
+    made = Database(place.database.root, "digits", "pixels")
+    train, test = made.path("train"), made.path("test")
     test.unlink()
-    train = place.database.path("train")
     data = read(train)
     write(train, EmbeddingSet(data.embeddings, data.labels, data.meta | {"image_size": 4}))
     before = train.read_bytes()
