@@ -494,3 +494,12 @@ def test_a_sampled_row_is_a_draw_of_the_decoder(home):
     assert provenance.fingerprint_arrays(drawn.labels) == provenance.fingerprint_arrays(
         np.arange(10)
     )
+
+
+def test_draws_that_overflow_are_refused(home):
+    loaded = contents.read(home / "dp")
+    loaded.decoder.minimum.fill_(3e38)
+    loaded.decoder.extent.fill_(3e38)
+    loaded.decoder.layers[2].bias.data.fill_(1e3)  # all features at their largest, 6e38
+    with pytest.raises(DataError, match="not finite"):
+        making.sample(loaded, counts=[1] * 10, seed=0)

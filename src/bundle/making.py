@@ -83,6 +83,7 @@ def sample(
 
     Raises:
         InputError: the bundle has no decoder, or other classes than were given.
+        DataError: its numbers are too large to draw with.
     """
     decoder, sheet = bundle.decoder, bundle.sheet
     if decoder is None:
@@ -103,9 +104,11 @@ def sample(
         assert rows is not None
         labels = torch.multinomial(chances, rows, replacement=True, generator=generator)
         labels = labels.sort().values
-    drawn = decoder.sample(labels, sheet["settings"]["variance"], generator)
+    drawn = torch.cat(list(decoder.sample(labels, sheet["settings"]["variance"], generator)))
+    if not drawn.isfinite().all():
+        raise DataError(f"the decoder of {sheet['release']} draws numbers that are not finite")
     meta = {**bundle.rows.meta, "seed": seed, "drawn_from": sheet["release"]}
-    return EmbeddingSet(torch.cat(list(drawn)).numpy(), labels.numpy(), meta)
+    return EmbeddingSet(drawn.numpy(), labels.numpy(), meta)
 
 
 def _decoder(
