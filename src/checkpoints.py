@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from src.files import replacing, write_json
@@ -39,11 +39,15 @@ def save(path: Path, tensors: Mapping[str, Tensor], made_from: Mapping[str, Any]
     """Write tensors; `made_from` (JSON) says what they depend on.
 
     Its fingerprint goes into the file's header, its text beside the file (`.json`) for people.
+
+    Raises:
+        OutputError: they cannot be written.
     """
-    write_json(path.with_suffix(".json"), made_from)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = serialized(plain, metadata={"fingerprint": fingerprint(made_from)})
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata={"fingerprint": fingerprint(made_from)})
+        temporary.write_bytes(content)  # unlike safetensors', its errors are OSErrors
+    write_json(path.with_suffix(".json"), made_from)
 
 
 def load(path: Path, made_from: Mapping[str, Any]) -> dict[str, Tensor] | None:
