@@ -84,6 +84,12 @@ def require_writable(folder: Path) -> None:
         raise OutputError(f"cannot write to {folder}: no permission in {existing}")
 
 
+def number_name(value: float) -> str:
+    """A number as names of files have it: short, but another one for each number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
@@ -106,7 +112,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(f"{path} does not exist") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise DataError(f"{path} is not a readable JSON file: {error}") from error
 
 
@@ -121,7 +127,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise InputError(f"cannot read config file {path}: {reason}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: date 2024-13-45
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content or {}, dict):
         raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")

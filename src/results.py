@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.database import Splits, data_folder
 from src.errors import DataError, MissingFileError
-from src.files import read_json, write_json
+from src.files import number_name, read_json, write_json
 from src.head import HeadSettings
 from src.provenance import fingerprint, versions
 
@@ -33,7 +33,7 @@ def result_path(
     """
     suffix = f"-s{seed}"
     name = release_id if release_id.endswith(suffix) else release_id + suffix
-    noise = "" if sigma is None else f"_sigma{sigma:g}"
+    noise = "" if sigma is None else f"_sigma{number_name(sigma)}"
     return data_folder(root, dataset, backbone) / f"{dataset}_{name}{noise}.json"
 
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src import files
 from src.errors import DataError, MissingFileError, OutputError
@@ -70,6 +72,19 @@ def test_json_that_is_absent_or_damaged(tmp_path):
     damaged.write_text('{"a": ')
     with pytest.raises(DataError, match=r"damaged\.json"):
         files.read_json(damaged)
+    damaged.write_text("[" * 200_000)
+    with pytest.raises(DataError, match=r"damaged\.json"):
+        files.read_json(damaged)
+
+
+@pytest.mark.parametrize("value", [0, 5, 0.5, 8.0, 1e-5])
+def test_plain_numbers_have_short_names(value):
+    assert files.number_name(value) == f"{value:g}"
+
+
+@given(st.floats(allow_nan=False) | st.integers(-(2**63), 2**63))
+def test_the_name_of_a_number_is_the_number(value):
+    assert type(value)(float(name := files.number_name(value))) == value or int(name) == value
 
 
 def test_two_writers_of_one_file_leave_one_whole_file(tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Self, TypeVar, get_args, get_type_hints
 
 from src.errors import InputError
+from src.files import number_name
 
 S = TypeVar("S", bound="Settings")
 
@@ -82,7 +83,7 @@ class Settings:
             if value == field.default:
                 continue
             tag = field.name if field.metadata["tag"] is None else field.metadata["tag"]
-            parts.append(tag if value is True else f"{tag}{value:g}")
+            parts.append(tag if value is True else f"{tag}{number_name(value)}")
         return parts
 
 
