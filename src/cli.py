@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_type_hints
 
@@ -25,6 +26,8 @@ from src.head import HeadSettings
 SETTING = (
     "setting "  # what parsed settings of anonymizers are stored under, not to mix with others
 )
+CHOICES = ("anonymizer", "release", "decoder")  # flags that name whose settings are given
+LARGEST = 2**63 - 1  # of whole numbers: what an int64 holds
 DEFAULT_BACKBONE = "vit_base_patch14_dinov2.lvd142m"
 
 
@@ -49,11 +52,13 @@ class Parser(argparse.ArgumentParser):
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        first.add_argument("--config")
+        for name in ("config", *CHOICES):
+            first.add_argument(f"--{name}")
         first.error = self.error  # type: ignore[method-assign]
-        config = first.parse_known_args(argv)[0].config
+        chosen = vars(first.parse_known_args(argv)[0])
+        config = chosen.pop("config")
         # A config file stands for the same flags in front of the command line's, which then win.
-        given = [*self._flags_of(Path(config)), *argv] if config else argv
+        given = [*self._flags_of(Path(config), chosen), *argv] if config else argv
         args, unknown = self.parse_known_args(given)
         if unknown:
             flags = [f for a in self._actions for f in a.option_strings if f.startswith("--")]
@@ -71,25 +76,36 @@ class Parser(argparse.ArgumentParser):
         """Report a usage error as every other error."""
         raise InputError(message)
 
-    def _flags_of(self, path: Path) -> list[str]:
+    def _flags_of(self, path: Path, chosen: Mapping[str, str | None]) -> list[str]:
+        """The config's flags; without its anonymizer's where `chosen` of CHOICES names another."""
         actions = {
             flag[2:]: action
             for action in self._actions
             for flag in action.option_strings
             if flag.startswith("--") and action.dest not in ("help", "config")
         }
+        content = read_yaml(path)
+        named = {name: text.lower() for name, text in chosen.items() if text is not None}
+        theirs = {name: str(content[name]).lower() for name in CHOICES if content.get(name)}
+        if not theirs and "anonymizer" in named:  # the settings are for the one that is named
+            theirs = named
         flags: list[str] = []
-        for key, value in read_yaml(path).items():
+        for key, value in content.items():
             if key not in actions:
                 raise UnknownNameError("config key", str(key), actions, f" in {path}")
+            if named not in ({}, theirs) and (
+                key in CHOICES or actions[key].dest.startswith(SETTING)
+            ):
+                continue
             if actions[key].nargs == 0:
                 if not isinstance(value, bool):
                     raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
                 negated = [f"--no-{key}"] if f"no-{key}" in actions else []
                 flags += [f"--{key}"] if value else negated
             elif value is not None:
-                values = value if isinstance(value, list) else [value]
-                flags += [f"--{key}", *map(str, values)]
+                # with "=" a negative number is not taken for a flag
+                several = isinstance(value, list)
+                flags += [f"--{key}", *map(str, value)] if several else [f"--{key}={value}"]
         return flags
 
 
@@ -112,9 +128,20 @@ def run(main: Callable[[], object]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_output_up()
         sys.exit(141)
+    except OSError as error:  # a folder that may not be entered, a name too long, a full disk
+        reason = f"{error.filename or 'output'}: {error.strerror}" if error.strerror else error
+        print(f"error: {reason}", file=sys.stderr)
+        _give_output_up()
+        sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _give_output_up() -> None:
+    """Let what is buffered go nowhere: at the exit it would be tried to be written again."""
+    with suppress(OSError):  # a stream that is no file has nothing to be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # Types of values. argparse shows an ArgumentTypeError's message after the flag's name.
@@ -133,6 +160,8 @@ def number(
             raise argparse.ArgumentTypeError(f"'{text}' is not {name}") from error
         if not abs(value) < float("inf"):
             raise argparse.ArgumentTypeError(f"{text} is not finite")
+        if kind is int and value > LARGEST:
+            raise argparse.ArgumentTypeError(f"{text} is above {LARGEST}")
         if minimum is not None and value < minimum:
             raise argparse.ArgumentTypeError(f"{text} is below {minimum}")
         if above is not None and value <= above:

@@ -7,7 +7,7 @@ import pytest
 from src import cli
 from src.anonymizers import ANONYMIZERS
 from src.errors import InputError, OutputError, UnknownNameError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, call
 
 SCRIPTS = ["create_db", "anonymize", "probing", "probing_noise", "probing_noise_cvae"]
 
@@ -31,8 +31,40 @@ def test_the_command_line_wins_over_the_config_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "argv", "release"),
+    [
+        ("anonymizer: ksame\nk: 3", "--anonymizer cvae", "cvae-s0"),
+        ("anonymizer: ksame\nk: 3", "--anonymizer KSAME --per_class", "ksame-3-perclass"),
+        ("k: 3", "--anonymizer ksame", "ksame-3"),
+        ("anonymizer: ksame\nk: 3", "--release x", "x"),
+        ("k: 3", "--release x", "x"),
+        ("release: x", "--anonymizer ksame --k 5", "ksame-5"),
+    ],
+)
+def test_the_command_line_s_anonymizer_or_release_wins(tmp_path, text, argv, release):
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    made = cli.probing_parser("a test", output_root="")
+    args = made.parse(["--config", str(config), *argv.split()])
+    if args.release is None:
+        entry, settings = cli.chosen_anonymizer(args, online=False)
+        assert entry.release_id(settings, 0) == release
+    else:
+        cli.forbid_settings(args, "no setting of the config is left")
+        assert args.release == release
+
+
+def test_a_negative_number_in_a_config_file_is_no_flag(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("learning_rate: -1.0e-05")
+    with pytest.raises(InputError, match="-1e-05 is not greater than 0"):
+        parser().parse(["--config", str(config)])
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("num_epochs: 2024-13-45", "is not YAML: month must be in 1..12"),
         ("num_epoch: 7", "unknown config key 'num_epoch'; did you mean 'num_epochs'"),
         ("num_epochs: seven", "'seven' is not a whole number"),
         ("quiet: 1", "quiet is 1; it must be true or false"),
@@ -64,6 +96,12 @@ def test_numbers_are_finite_and_in_range(text):
         cli.number(float, minimum=0)(text)
 
 
+def test_whole_numbers_are_those_of_64_bits():
+    assert cli.number(int)(str(2**63 - 1)) == 2**63 - 1
+    with pytest.raises(argparse.ArgumentTypeError, match="is above 9223372036854775807"):
+        cli.number(int, minimum=1)(str(2**63))
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b"])
 def test_a_dataset_name_is_no_path(name):
     with pytest.raises(argparse.ArgumentTypeError):
@@ -91,6 +129,9 @@ def test_a_setting_of_another_anonymizer_is_an_error():
     ("error", "status", "line"),
     [
         (OutputError("cannot write x:\n  full"), 2, "error: cannot write x: full\n"),
+        (PermissionError(13, "Permission denied", "x/y"), 2, "error: x/y: Permission denied\n"),
+        (OSError(28, "No space left on device"), 2, "error: output: No space left on device\n"),
+        (TimeoutError("timed out"), 2, "error: timed out\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
@@ -138,3 +179,24 @@ def test_a_reader_that_goes_away_is_no_traceback(database):
     command = f"{sys.executable} {ROOT / 'probing.py'} --help | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_a_full_disk_for_output_is_one_line(tmp_path):
+    program = (
+        "import resource; from src import cli\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))\n"
+        "cli.run(lambda: print('result'))\n"
+    )
+    with (tmp_path / "out").open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=output, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"error: output: File too large\n"
+
+
+def test_a_name_too_long_for_a_file_is_one_line(tmp_path):
+    done = call("probing", "--database_root", tmp_path, "--dataset", "a" * 300)
+    assert done.status == 2
+    assert done.err.startswith("error: ")
+    assert done.err.endswith("aaa/vit_base_patch14_dinov2.lvd142m: File name too long\n")
