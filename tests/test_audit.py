@@ -258,7 +258,7 @@ def test_smoother_rows_than_real_ones_are_near_but_no_leak():
     assert rows["near_copies"].verdict.startswith("near: ")
     assert rows["near_copies"].verdict.endswith("test rows do; averages do that too")
     said = verdict("near_copies", Estimate(0.004, 0.0, 0.02), TOP, {}, non_members=500)
-    assert said == "not near: 0.4% lie closer to a training row than 99% of test rows do"
+    assert said == "not shown near: 0.4% lie closer to a training row than 99% of test rows do"
 
 
 LEAK, NONE = Estimate(0.8, 0.7, 0.9), Estimate(0.52, 0.45, 0.58)

@@ -41,7 +41,7 @@ def verdict(
     above = value.low > useless
     finding = row.finding.format(f"{value.value:.1%}")
     if not row.proof:
-        return f"near: {finding}; averages do that too" if above else f"not near: {finding}"
+        return f"near: {finding}; averages do that too" if above else f"not shown near: {finding}"
     if shifted(chances):
         differ = f"train and test differ ({_shown(chance)} without a leak)"
         if not above:
