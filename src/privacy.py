@@ -25,6 +25,8 @@ from src.errors import InputError, MissingPackageError
 
 ACCOUNTANT = "PRV, upper bound"
 SMALLEST, LARGEST = 0.05, 1e5  # noise multipliers that are considered
+ERROR = 0.01  # of ε, which the accountant adds to its bound, ...
+RELATIVE_ERROR = 0.05  # ... or this share of a small target, which would be lost in it
 ORDERS = [*range(2, 64), *(2**power for power in range(6, 14))]  # of Rényi divergences
 
 
@@ -66,6 +68,11 @@ def epsilon(accountant: Any, delta: float, **options: Any) -> float:
         return float(accountant.get_epsilon(delta, **options))
 
 
+def tolerance(target: float) -> float:
+    """The error in ε that the exact accountant may make where the target is known."""
+    return min(ERROR, RELATIVE_ERROR * target)
+
+
 @functools.cache
 def noise_multiplier(
     target: float,
@@ -94,9 +101,15 @@ def noise_multiplier(
         math.log(LARGEST),
         0.05,
     )
-    exact = accountant()
+    exact, error = accountant(), tolerance(target)
     return math.exp(
-        _least(lambda log_noise: spent(exact, log_noise), target, near - 0.5, near + 0.5, 1e-3)
+        _least(
+            lambda log_noise: spent(exact, log_noise, eps_error=error),
+            target,
+            near - 0.5,
+            near + 0.5,
+            1e-3,
+        )
     )
 
 

@@ -24,7 +24,7 @@ from src.head import HeadSettings
 from src.models.cvae import CVAE
 from src.privacy import Mechanism
 from tests.conftest import call, files_below
-from tests.test_privacy import google_epsilon
+from tests.test_privacy import gaussian_delta, google_epsilon
 
 CPU = Resources(torch.device("cpu"))
 ENTRY = anonymizers.get("dpcvae")
@@ -64,6 +64,21 @@ def test_epsilon_by_another_accountant(digits, epsilon, public):
     other = google_epsilon(*mechanisms(facts), delta=facts["delta"])
     assert 0 <= facts["epsilon"] - other < 0.02
     assert other > 0.95 * epsilon  # and the budget is used
+
+
+def test_a_small_budget_can_be_spent(digits):
+    facts = anonymize(digits, epsilon=0.01).meta["facts"]
+    assert facts["epsilon"] <= 0.01
+    whole = sum(
+        1 / (m.noise_multiplier / m.sampling_rate) ** 2 * m.steps for m in mechanisms(facts)
+    )
+    exact = gaussian_delta(whole**-0.5, facts["epsilon"])  # nearly, with that much noise
+    assert 0.5 * facts["delta"] < exact < facts["delta"]
+
+
+@pytest.mark.parametrize(("target", "error"), [(16.0, 0.01), (0.2, 0.01), (0.01, 0.0005)])
+def test_the_error_of_the_accountant_is_small_beside_the_target(target, error):
+    assert privacy.tolerance(target) == pytest.approx(error)
 
 
 def test_the_accountant_counts_the_steps_that_were_run(digits, monkeypatch):

@@ -132,7 +132,7 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     x = model.scale(rows).clamp(0, 1)
     model, spent = _train(model, x, y, float(counts.sum()), settings, budget, generator)
     noise = _noise_source(bool(secret), generator.device)
-    facts = _facts(settings, budget, privacy.epsilon(spent, delta), delta, bounds, noise)
+    facts = _facts(settings, budget, spent, delta, bounds, noise)
     return Fit(model.decoder.eval().requires_grad_(False), facts)
 
 
@@ -369,23 +369,24 @@ def _noise_source(secret: bool, device: torch.device) -> str:
 def _facts(
     settings: DPCVAESettings,
     budget: Budget,
-    epsilon: float,
+    spent: Any,
     delta: float,
     bounds: tuple[float, float] | None,
     noise: str,
 ) -> dict[str, Any]:
     """The guarantee and what it rests on. Nothing here depends on rows except delta's default."""
+    error = privacy.tolerance(settings.epsilon)
     parts: dict[str, Any] = {
         name: {
             "noise_multiplier": part.noise_multiplier,
-            "epsilon_alone": privacy.epsilon(privacy.accountant((part,)), delta),
+            "epsilon_alone": privacy.epsilon(privacy.accountant((part,)), delta, eps_error=error),
         }
         for name, part in budget.parts.items()
     }
     if bounds:
         parts["scaling"] = {"public_bounds": list(bounds)}
     return {
-        "epsilon": epsilon,
+        "epsilon": privacy.epsilon(spent, delta, eps_error=error),
         "delta": delta,
         "neighbours": "one row added or removed",
         "noise_multiplier": budget.gradients.noise_multiplier,
