@@ -13,6 +13,7 @@ from torch import Tensor
 from src import checkpoints, seeding, training
 from src.anonymizers import Resources
 from src.database import EmbeddingSet
+from src.files import number_name
 from src.head import HeadSettings
 from src.models.classifier import Classifier
 from src.provenance import versions
@@ -45,7 +46,7 @@ def fit_identity(
             yield _jittered(model, part, jitter, generator), own
 
     made_from = {"train": train.fingerprint, "jitter": jitter}
-    name = f"identity-jitter{jitter:g}"
+    name = f"identity-jitter{number_name(jitter)}"
     return _fit(model, batches, (held_out, identities), name, made_from, seed, resources)
 
 

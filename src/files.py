@@ -27,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = None
     try:
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise OutputError(f"cannot write {path}: it is no ordinary file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent

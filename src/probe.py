@@ -122,7 +122,7 @@ def _fit_head(
     device: torch.device,
 ) -> tuple[LinearHead, training.Fit]:
     with seeding.global_seed(seed, "head/init"):
-        head = LinearHead(len(mean), splits.train.num_classes).to(device)
+        head = LinearHead(len(mean), len(splits.train.class_names)).to(device)
     rows, labels = splits.val.tensors(device)
     x = metrics.standardize(rows, mean, std)
     fit = training.fit(

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,12 @@ from hypothesis import strategies as st
 
 from src import files
 from src.errors import DataError, MissingFileError, OutputError
+
+
+def test_a_device_is_not_replaced_by_a_file():
+    with pytest.raises(OutputError, match="it is no ordinary file"):
+        files.write_text(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_replacing_moves_the_whole_file_into_place(tmp_path):

@@ -129,7 +129,7 @@ def wait_for(condition, process, seconds=90):
         ({"seeds": [0, 1.5]}, "seeds must be whole numbers, 0 or above, not 1.5"),
         ({"seeds": [True]}, "seeds must be whole numbers, 0 or above, not True"),
         ({"sigma": [0, -1]}, "sigma must be numbers, 0 or above, not -1"),
-        ({"sigma": [1, 1.0000001]}, "sigma has 1 twice"),
+        ({"sigma": [1, 1.0]}, "sigma has 1 twice"),
         ({"head": {"epochs": 3}}, "unknown setting of head 'epochs'"),
         ({"head": {"num_epochs": "3"}}, "num_epochs is '3'; it must be a whole number"),
         ({"head": {"learning_rate": "1e-3"}}, "it must be a number (in YAML 1.0e-3, not 1e-3)"),

@@ -6,6 +6,7 @@ fingerprints of the originals, by which whoever has a guess of them could confir
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,9 @@ def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
 def statement(anonymizer: Anonymizer, settings: Settings, facts: Mapping[str, Any]) -> str:
     """In a sentence or two, what is guaranteed, or that nothing is."""
     if anonymizer.private:
+        epsilon = math.ceil(1e4 * facts["epsilon"]) / 1e4  # never less than was spent
         return (
-            f"({facts['epsilon']:.4g}, {facts['delta']:g})-differential privacy of the training "
+            f"({epsilon:g}, {facts['delta']:g})-differential privacy of the training "
             f"rows (neighbours: {facts['neighbours']}; accountant: {facts['accountant']}; "
             f"noise from {facts['noise']}). Other releases made from the same rows add up with it."
         )

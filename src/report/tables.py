@@ -14,7 +14,7 @@ from typing import NamedTuple
 from src import results
 from src.audit.measures import MEASURES
 from src.database import IDENTITY
-from src.files import write_text
+from src.files import number_name, write_text
 from src.report.collect import Row
 from src.report.published import Key, Value
 from src.sweep.config import Sweep, Variant
@@ -222,7 +222,9 @@ def values_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     header = ["dataset", "backbone", "anonymizer", "seeds", "missing_seeds"]
     for column in table.columns:
-        name = column.metric + ("" if column.sigma is None else f"_sigma{column.sigma:g}")
+        name = column.metric + (
+            "" if column.sigma is None else f"_sigma{number_name(column.sigma)}"
+        )
         header += [f"{name}_mean", f"{name}_sd", f"{name}_best"]
         header += [f"{name}_published"] * (column in table.shown_published)
     writer.writerow(header)

@@ -15,7 +15,7 @@ from src.anonymizers.settings import Settings
 from src.audit.measures import MEASURES
 from src.audit.results import AuditSettings
 from src.errors import InputError, UnknownNameError
-from src.files import read_yaml
+from src.files import number_name, read_yaml
 from src.head import HeadSettings
 
 FIGURES = ("auc_sigma", "auc_distance", "projection")
@@ -37,7 +37,7 @@ class Variant(NamedTuple):
     def label(self) -> str:
         """`cvae-online (variance=0.5)`: the settings that are not the default."""
         given = [
-            f"{f.name}={self.values[f.name]:g}"
+            f"{f.name}={number_name(self.values[f.name])}"
             for f in fields(self.settings)
             if self.values[f.name] != f.default
         ]
@@ -227,7 +227,7 @@ def _values(key: str, value: Any, check: Callable[[str, Any], Any]) -> tuple[Any
     values = [check(key, v) for v in (value if isinstance(value, list) else [value])]
     if not values:
         raise InputError(f"{key} is an empty list")
-    names = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]  # as files have them
+    names = [number_name(v) if isinstance(v, float) else str(v) for v in values]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"{key} has {twice[0]} twice")
