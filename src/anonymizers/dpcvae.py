@@ -110,9 +110,8 @@ def fit(train: EmbeddingSet, settings: DPCVAESettings, *, seed: int, resources: 
     generator = _generator(secret, train, settings, seed, resources.device)
     rows = torch.from_numpy(train.embeddings).to(resources.device)
     labels = torch.from_numpy(train.labels).to(resources.device)
-    y = F.one_hot(
-        labels, len(train.class_names)
-    ).float()  # not by the largest label: it is private
+    classes = len(train.class_names)  # not by the largest label: it is private
+    y = F.one_hot(labels, classes).float()
 
     counts = noisy_sum(y, budget.counts.noise_multiplier, generator)
     counts = counts.round().clamp(min=1)  # no class is empty, whatever the noise
