@@ -23,9 +23,7 @@ from src.errors import InputError, UnknownNameError
 from src.files import read_yaml
 from src.head import HeadSettings
 
-SETTING = (
-    "setting "  # what parsed settings of anonymizers are stored under, not to mix with others
-)
+SETTING = "setting "  # begins the names that parsed settings of anonymizers are stored under
 CHOICES = ("anonymizer", "release", "decoder")  # flags that name whose settings are given
 LARGEST = 2**63 - 1  # of whole numbers: what an int64 holds
 DEFAULT_BACKBONE = "vit_base_patch14_dinov2.lvd142m"
@@ -68,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         logging.basicConfig(
             level=logging.WARNING if args.quiet else logging.INFO, format="%(message)s", force=True
         )
-        for chatty in ("distributed", "httpx", "httpx2", "PIL", "matplotlib"):
+        for chatty in ("httpx", "httpx2", "PIL", "matplotlib"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         return args
 

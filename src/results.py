@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,24 @@ def read(path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
     Args:
         expected: some or all items of the `identity` that the result must have.
     """
+    content = read_genuine(path, expected, MADE_FROM)
+    values = [(content or {}).get(name) for name in (*METRICS, "seconds")]
+    whole = all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    return content if whole else None
+
+
+def read_genuine(
+    path: Path, expected: Mapping[str, Any], made_from: Sequence[str]
+) -> dict[str, Any] | None:
+    """A JSON object that has the items `expected`, else None.
+
+    Its fingerprint must be that of its items `made_from`: what it says it was made from.
+    """
     try:
         content = read_json(path)
     except (MissingFileError, DataError):
         return None
     if not isinstance(content, dict) or any(content.get(k) != v for k, v in expected.items()):
         return None
-    values = [content.get(name) for name in (*METRICS, "seconds")]
-    whole = all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-    return content if whole and _is_genuine(content) else None
-
-
-def _is_genuine(content: Mapping[str, Any]) -> bool:
-    """Whether a result's fingerprint is that of what it says it was made from."""
-    return content.get("fingerprint") == fingerprint({key: content.get(key) for key in MADE_FROM})
+    genuine = fingerprint({key: content.get(key) for key in made_from})
+    return content if content.get("fingerprint") == genuine else None

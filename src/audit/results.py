@@ -12,8 +12,8 @@ from src import results
 from src.anonymizers import Anonymizer
 from src.anonymizers.settings import Settings
 from src.database import EmbeddingSet, Splits
-from src.errors import DataError, InputError, MissingFileError
-from src.files import read_json, write_json
+from src.errors import InputError
+from src.files import write_json
 from src.provenance import fingerprint, versions
 
 if TYPE_CHECKING:
@@ -102,12 +102,5 @@ def read(path: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
     Args:
         expected: some or all items of the `identity` that it must have.
     """
-    try:
-        content = read_json(path)
-    except (MissingFileError, DataError):
-        return None
-    if not isinstance(content, dict) or any(content.get(k) != v for k, v in expected.items()):
-        return None
-    genuine = fingerprint({key: content.get(key) for key in MADE_FROM})
-    whole = isinstance(content.get("figures"), dict) and content.get("fingerprint") == genuine
-    return content if whole else None
+    content = results.read_genuine(path, expected, MADE_FROM)
+    return content if content and isinstance(content.get("figures"), dict) else None
