@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 # How long OpenMP's idle threads keep a core busy before they sleep, read when torch is loaded.
 # libgomp's default is milliseconds: two processes of small steps on two cores then take eight
-# times as long as with this value, which costs nothing where a process has the cores to itself.
+# times as long as with this value, which costs a process that is alone up to a tenth.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 

@@ -461,6 +461,26 @@ def test_local_processes_and_a_cluster_that_loses_a_worker(tmp_path, embeddings,
     assert cluster.sweep("--scheduler", tcp).status == 0  # nothing to do, nobody to ask
 
 
+def test_a_scheduler_that_cannot_import_the_project_is_one_line(place, tmp_path):
+    pytest.importorskip("distributed")
+    address = tmp_path / "scheduler.json"
+    words = ["--scheduler-file", str(address), "--no-dashboard", "--port", "0"]
+    scheduler = _dask("scheduler", *words, "--host", "127.0.0.1", cwd=tmp_path, project=False)
+    try:
+        wait_for(address.exists, scheduler)
+        tcp = json.loads(address.read_text())["address"]
+        done = place.sweep("--scheduler", tcp)
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    assert done.status == 2
+    assert done.err == (
+        f"error: the Dask scheduler at {tcp} cannot import this project; start it in the "
+        "project's folder with: PYTHONPATH=$PWD dask scheduler\n"
+    )
+    assert not place.results()
+
+
 @contextmanager
 def _dashboards_port_in_use():
     with socket.socket() as other:
@@ -470,11 +490,11 @@ def _dashboards_port_in_use():
         yield
 
 
-def _dask(*words, cwd):
+def _dask(*words, cwd, project=True):
     return subprocess.Popen(
         [sys.executable, "-m", "dask", *words],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT if project else cwd)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import signal
 import tempfile
@@ -41,7 +42,7 @@ def perform(
 
     Raises:
         MissingPackageError: Dask is not installed, but needed.
-        InputError: no scheduler answers.
+        InputError: no scheduler answers, or it cannot import this project.
     """
     if not planned:
         return
@@ -132,6 +133,13 @@ def _cluster(scheduler: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}: {_line(error)}") from error
     with client:
+        try:  # it unpacks the steps, on their way to the workers
+            client.run_on_scheduler(importlib.util.find_spec, "src.sweep.steps")
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"the Dask scheduler at {scheduler} cannot import this project; start it in the "
+                "project's folder with: PYTHONPATH=$PWD dask scheduler"
+            ) from error
         yield client
 
 
