@@ -1,4 +1,4 @@
-# make demo, make test, make bench; VENV=path uses an existing environment and installs nothing.
+# `make help` lists the targets. VENV=path uses an existing environment and installs nothing.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -9,35 +9,48 @@ SETUP := $(VENV)/.installed
 SETUP_DEV := $(VENV)/.installed-dev
 endif
 
-.PHONY: demo test lint format bench clean
+.PHONY: help setup demo test lint format check tables bench clean
 
-demo: $(SETUP)
-	$(RUN) -m src.sweep configs/demo.yaml
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 10
 
-test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) tests
+setup: $(SETUP_DEV)  ## make .venv with everything that tests and linters need
 
-lint: $(SETUP_DEV)
+demo: $(SETUP)  ## the whole pipeline on scikit-learn's digits: a table and figures
+	$(RUN) -m src.sweep configs/demo.yaml --jobs 2
+
+test: $(SETUP_DEV)  ## the tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term:skip-covered tests
+
+lint: $(SETUP_DEV)  ## ruff, mypy, import-linter, codespell
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/codespell
 
-format: $(SETUP_DEV)
+format: $(SETUP_DEV)  ## format the code
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: $(SETUP)
+check: lint test  ## both: what continuous integration runs
+
+tables: $(SETUP)  ## write the tables of README and docs from docs/results
+	$(RUN) -m benchmarks.tables
+
+bench: $(SETUP)  ## speed and memory beside their targets
 	$(RUN) -m benchmarks
 
-$(VENV)/.installed: requirements.txt
+clean:  ## remove caches
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(VENV)/.installed: requirements.txt requirements-demo.txt requirements-cluster.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r requirements-demo.txt -r requirements-cluster.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cluster.txt requirements-dp.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
-
-clean:
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

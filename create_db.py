@@ -1,4 +1,4 @@
-"""Embed a data set: images → <database_root>/<dataset>/<backbone>/{train,val,test}.npz.
+"""Embed a dataset: images → <database_root>/<dataset>/<backbone>/{train,val,test}.npz.
 
 python create_db.py --dataset breastmnist --backbone vit_base_patch14_dinov2.lvd142m
 torchrun --nproc_per_node=2 create_db.py --dataset digits --backbone pixels
@@ -6,27 +6,30 @@ torchrun --nproc_per_node=2 create_db.py --dataset digits --backbone pixels
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from src import cli, distributed
+from src import cli
+from src.core.files import require_writable
+from src.database import Database
+from src.embedding import distributed
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+@distributed.session()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the images, load the backbone, embed the three splits, write them."""
     parser = cli.Parser(__doc__)
-    cli.add_data_flags(parser, seed=False)
+    cli.add_data_flags(parser)
     cli.add_device_flag(parser)
     cli.add_images_flag(parser)
-    parser.add_argument("--task", help="task of a MedIMeta data set")
+    count, whole = cli.number(int, minimum=1), cli.number(int, minimum=0)
+    parser.add_argument("--task", help="task of a MedIMeta dataset")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="a local checkpoint")
-    count = cli.number(int, minimum=1)
     parser.add_argument("--image_size", type=count, metavar="N", help="height and width, pixels")
     parser.add_argument("--batch_size", type=count, default=128, help="default: %(default)s")
     parser.add_argument(
         "--num_workers",
-        type=cli.number(int, minimum=0),
+        type=whole,
         metavar="N",
         help="processes that decode images (default: by the device and the number of CPU cores)",
     )
@@ -36,32 +39,31 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="fp32",
         help="of the arithmetic; embeddings are stored as float32 (default: %(default)s)",
     )
-    return parser.parse(argv)
+    args = parser.parse(argv)
 
+    database = Database(args.database_root, args.dataset, args.backbone)
+    require_writable(database.folder)
+    database.require_own()
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Embed the three splits; write them when all are done."""
-    with distributed.session():
-        args = parse_arguments(argv)
-        from src import embeddings
-        from src.database import Database
+    from src.embedding import backbones, datasets, extraction  # torch from here on
 
-        target = Database(args.database_root, args.dataset, args.backbone)
-        sets = embeddings.create(
-            target,
-            dataset_root=args.dataset_root,
-            device=args.device,
-            image_size=args.image_size,
-            task=args.task,
-            weights=args.weights,
-            precision=args.precision,
-            batch_size=args.batch_size,
-            num_workers=args.num_workers,
+    device = distributed.device(args.device)
+    with distributed.rank_zero_first():  # what it downloads, the others find
+        images = datasets.load(
+            args.dataset, root=args.dataset_root, image_size=args.image_size, task=args.task
         )
-        if distributed.rank() == 0:
-            for split, data in sets.items():
-                n, dimensions = data.embeddings.shape
-                print(f"{target.path(split)}: {n} rows, {dimensions} dimensions")
+        backbone = backbones.load(
+            args.backbone,
+            images,
+            device=device,
+            image_size=images.model_size(args.image_size),
+            weights=args.weights,
+        )
+    options = extraction.Options(args.precision, args.batch_size, args.num_workers)
+    sets = extraction.embed(args.dataset, images, backbone, options, image_size=args.image_size)
+    if distributed.rank() == 0:
+        for split, data in sets.items():
+            print(f"{database.write(split, data)}: {len(data)} rows, {data.dim} dimensions")
 
 
 if __name__ == "__main__":

@@ -6,69 +6,65 @@ python probing_noise_cvae.py --dataset digits --backbone pixels --decoder BUNDLE
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from src import cli
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = cli.Parser(__doc__)
-    cli.add_data_flags(parser)
-    cli.add_device_flag(parser)
-    cli.add_ckpt_flag(parser)
-    cli.add_output_flag(parser, "assets/logs_noise")
-    cli.add_head_flags(parser)
-    cli.add_sigma_flag(parser)
-    place = cli.add_anonymizer_flags(parser, online=True, default="cvae-online", only_tagged=True)
-    place.add_argument(
-        "--decoder",
-        type=Path,
-        metavar="DIR",
-        help="the decoder of a bundle instead; of the data set, val and test alone are read",
-    )
-    return parser.parse(argv)
+from src.anonymizers import methods
+from src.core import devices
+from src.core.files import require_writable
+from src.database import Database
+from src.probing.settings import HeadSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fit the CVAE or find its decoder, train the head online, a result for each sigma."""
-    args = parse_arguments(argv)
-    if args.decoder:
-        cli.forbid_settings(args, "the bundle of --decoder has its own")
-    else:
-        anonymizer, settings = cli.chosen_anonymizer(args, online=True)
+    """Fit a decoder or take a bundle's, fit a head on its draws, evaluate at each noise level."""
+    parser = cli.Parser(__doc__)
+    cli.add_data_flags(parser)
+    cli.add_seed_flag(parser)
+    cli.add_device_flag(parser)
+    cli.add_sigma_flag(parser)
+    cli.add_settings_flags(parser, HeadSettings, learning_rate="l", num_epochs="e", batch_size="b")
+    place = cli.add_anonymizer_flags(parser, methods.ONLINE, default="cvae-online")
+    text = "the decoder of a bundle instead; of the dataset only val and test are read"
+    place.add_argument("--decoder", type=Path, metavar="DIR", help=text)
+    cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
+    cli.add_folder_flag(parser, "--output_root", "assets/logs_noise", "results")
+    args = parser.parse(argv)
 
-    from src.database import Database, data_folder
-    from src.files import require_writable
-
+    settings = cli.settings_of(args, HeadSettings)
     database = Database(args.database_root, args.dataset, args.backbone)
-    ckpt_folder = data_folder(args.ckpt_root, args.dataset, args.backbone)
-    require_writable(data_folder(args.output_root, args.dataset, args.backbone))
+    ckpt_folder = database.folder_in(args.ckpt_root)
+    require_writable(database.folder_in(args.output_root), ckpt_folder)
 
-    from src import devices, runs
-    from src.anonymizers import Resources
-    from src.bundle import contents
+    if args.decoder:  # a partner's: without the originals there is no distance to them
+        cli.forbid_settings(args, "the bundle of --decoder has its own")
+        from src.bundle import contents
 
-    head = cli.head_settings(args)
-    given = {
-        "database": database,
-        "head": head,
-        "seed": args.seed,
-        "output_root": args.output_root,
-    }
-    run: runs.Run
-    if args.decoder:
         bundle = contents.read(args.decoder)
-        splits = database.splits(args.decoder / contents.ROWS)
-        run = runs.BundleRun(**given, splits=splits, bundle=bundle)
+        splits, originals = database.read(args.decoder / contents.ROWS), None
+        decoder = contents.decoder_for(bundle, splits, devices.resolve(args.device))
+        reference, subject = bundle.rows, contents.subject(bundle)
     else:
-        require_writable(ckpt_folder)
-        splits = database.splits()
-        run = runs.OnlineRun(**given, splits=splits, anonymizer=anonymizer, settings=settings)
-    resources = Resources(devices.resolve(args.device), ckpt_folder)
-    print(*run.perform(args.sigma, resources), sep="\n")
+        anonymizer = methods.parse(args.anonymizer, args.settings, methods.ONLINE)
+        splits = database.read()
+        originals = splits.train
+        resources = devices.resources(args.device, ckpt_folder)
+        decoder = anonymizer.decoder(splits.train, splits.val, seed=args.seed, resources=resources)
+        reference = anonymizer.reference(splits.train, decoder, seed=args.seed)
+        subject = anonymizer.subject(args.seed)
+
+    from src.probing import head, metrics, results  # torch from here on
+
+    fitted = head.fit_online(decoder, reference, splits, settings, seed=args.seed)
+    distance = None
+    if originals is not None:
+        fresh = head.draw(decoder, len(originals), seed=args.seed)
+        distance = metrics.average_mindistance(fresh, originals, fitted.mean.device)
+    trial = results.trial(database, splits, subject, settings, args.seed)
+    for sigma in args.sigma:
+        scores = head.evaluate(fitted, splits.test, sigma, seed=args.seed)
+        print(results.write(args.output_root, trial.at(sigma), fitted, scores, distance))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.items import ITEMS, Item
-from src import cli, progress
-from src.errors import UnknownNameError
-from src.files import read_json, write_json, write_text
+from src import cli
+from src.core import progress
+from src.core.errors import UnknownNameError
+from src.core.files import read_json, write_json, write_text
+from src.core.tables import markdown
 
 RELEASED = Path(__file__).with_name("released_timings.json")
 TITLES = {
@@ -74,14 +76,8 @@ def machine(device: str) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a Markdown table that can be read as it is."""
-    cells = [list(TITLES.values())]
-    cells += [[_cell(key, row[key]) for key in TITLES] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        f"| {' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True))} |"
-        for line in cells
-    )
+    cells = ([_cell(key, row[key]) for key in TITLES] for row in rows)
+    return markdown(list(TITLES.values()), cells)
 
 
 def _cell(key: str, value: Any) -> str:
@@ -117,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name not in ITEMS:
             raise UnknownNameError("item", name, ITEMS)
 
-    from src import devices
+    from src.core import devices
 
     device = devices.resolve(args.device)
     chosen = [ITEMS[name] for name in args.items] or [

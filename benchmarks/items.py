@@ -1,4 +1,4 @@
-"""The rows of the benchmark's table and what each is to reach; `tasks.py` has what they run."""
+"""The rows of the benchmark's table and the target of each; `tasks.py` has what they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-AT_MOST = ("seconds", "memory_gib")  # quantities that are to be small; the others large
+AT_MOST = ("seconds", "memory_gib")  # quantities to be small; the others are to be large
 
 
 class Target(NamedTuple):
@@ -25,12 +25,12 @@ class Target(NamedTuple):
 
 
 def faster(factor: float) -> Target:
-    """So many times as fast as the released implementation, whose time is scaled."""
+    """At least `factor` times as fast as the released implementation, whose time is scaled."""
     return Target("speed_up", factor, f"{factor:g}× faster")
 
 
 def seconds(bound: float) -> Target:
-    """At most so many seconds."""
+    """At most `bound` seconds."""
     return Target("seconds", bound, f"{bound:g} s")
 
 
@@ -43,7 +43,7 @@ class Item:
     targets: tuple[Target, ...]
     repeats: int = 15
     large: bool = False  # left out by --quick
-    device: str = ""  # the only type of device that it is for
+    device: str = ""  # the only type of device it is for; "" for any
 
 
 def of_bare(share: float) -> Target:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 
 PRODUCT = (512, 786, 256)  # the yardstick on a CPU, the one of released_timings.json
-CUDA_PRODUCT = (8192, 8192, 8192)  # one that keeps such a device busy
-PRODUCT_SECONDS = 0.2  # the yardstick is the median over so long
+CUDA_PRODUCT = (8192, 8192, 8192)  # large enough to keep a GPU busy
+PRODUCT_SECONDS = 0.2  # how long the yardstick is measured at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,11 @@ class Task:
     """What an item runs.
 
     Attributes:
-        run: the work that is timed; its first call is not.
-        units: of work in a call, such as epochs; times are of one.
-        flop: least floating-point operations of a unit; None if that says nothing.
-        baseline: bare work that the same unit cannot do without; None: the yardstick alone.
-        elsewhere: `run` works in processes of its own, whose memory is not known here.
+        run: the work that is timed; its first call is not counted.
+        units: of work in one call, such as epochs; times are per unit.
+        flop: least floating-point operations per unit; None where that says nothing.
+        baseline: the part of the work that cannot be left out; None: the yardstick alone.
+        elsewhere: `run` starts processes, whose memory is not known here.
     """
 
     run: Callable[[], object]
@@ -40,7 +40,7 @@ class Task:
 class Measurement(NamedTuple):
     """Medians over the repeats."""
 
-    seconds: float  # of a unit
+    seconds: float  # per unit
     yardstick_gflops: float  # attained just before and after each repeat
     of_yardstick: float | None  # achieved / attained FLOP/s
     of_baseline: float | None  # the baseline's time / the item's
@@ -48,7 +48,7 @@ class Measurement(NamedTuple):
 
 
 def measure(task: Task, repeats: int, device: torch.device) -> Measurement:
-    """Run the task once unmeasured, unless once is all it runs, then `repeats` times."""
+    """Run the task `repeats` times, after one run that is not counted if there are several."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     before = _peak_memory(device)
@@ -73,7 +73,7 @@ def measure(task: Task, repeats: int, device: torch.device) -> Measurement:
 
 
 def yardstick(device: torch.device) -> float:
-    """FLOP/s of a float32 matrix product: the median of products over a moment."""
+    """FLOP/s of a float32 matrix product: the median over PRODUCT_SECONDS."""
     rows, inner, columns = CUDA_PRODUCT if device.type == "cuda" else PRODUCT
     a, b = torch.ones(rows, inner, device=device), torch.ones(inner, columns, device=device)
     times: list[float] = []
@@ -95,7 +95,7 @@ def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would start from the peak of the process that started this one
+    if status.exists():  # getrusage starts from the peak of the parent process
         line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     unit = 1 if sys.platform == "darwin" else 1024

@@ -24,11 +24,16 @@ from torch import Tensor
 
 from benchmarks import data
 from benchmarks.measure import Measurement, Task, measure
-from src import backbones, embeddings, metrics, probe
-from src.anonymizers import Resources, cvae, ksame
-from src.anonymizers.settings import CVAESettings
-from src.database import Database, EmbeddingSet, Splits, write
-from src.datasets.base import ImageFiles, ImageSet, ImageSplits
+from src.anonymizers import cvae, ksame
+from src.anonymizers.settings import FitSettings
+from src.core import process
+from src.core.devices import Resources
+from src.database import Database, EmbeddingSet, Splits
+from src.embedding import backbones
+from src.embedding.datasets.base import ImageFiles, ImageSet, ImageSplits
+from src.embedding.extraction import PRECISIONS, Batches, Options, extract
+from src.probing import head, metrics
+from src.probing.settings import HeadSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("create_db", "anonymize", "probing", "probing_noise", "probing_noise_cvae")
@@ -51,9 +56,9 @@ def dense() -> Splits:
 
 
 def ksame_groups(device: torch.device, _: Path, *, rows: int, dim: int, k: int, gib: int) -> Task:
-    """Grouping alone, within so many GiB."""
+    """Grouping alone, within `gib` GiB."""
     x, resources = random_rows(rows, dim).numpy(), Resources(device, memory=gib << 30)
-    # Each pair once; on the fly, distances to those still there once more when a row is grouped.
+    # Each pair once; on the fly, again the distances to rows that are left when one is grouped.
     passes = 1 if 4 * rows * rows <= resources.memory else 2
     return Task(run=lambda: ksame.group(x, k, resources), flop=passes * rows * rows * dim)
 
@@ -62,12 +67,12 @@ def cvae_epochs(device: torch.device, _: Path, *, splits: Callable[[], Splits]) 
     """A fit of 40 epochs: too few for it to stop early, enough that its start hardly counts."""
     epochs = 40
     train, val, _test = vars(splits()).values()
-    settings = CVAESettings(num_epochs=epochs, patience=epochs)
+    settings = FitSettings(num_epochs=epochs, patience=epochs)
     hidden, latent, classes = settings.hidden_dim, settings.latent_dim, train.num_classes
-    dim = train.embeddings.shape[1]
+    dim = train.dim
     first = (dim + classes) * hidden
     weights = first + hidden * 2 * latent + (latent + classes) * hidden + hidden * dim
-    # Forward; backward to the weights; backward to the inputs, but for the data themselves.
+    # Forward; backward to the weights; backward to the inputs, except to the data.
     flop = 2 * len(train) * (3 * weights - first) + 2 * len(val) * weights
     resources = Resources(device)
     return Task(
@@ -81,41 +86,46 @@ def head_fit(
     device: torch.device, _: Path, *, splits: Callable[[], Splits], patience: int
 ) -> Task:
     """A head on real rows with its evaluation and distance: all that probing does on arrays."""
-    loaded, settings = splits(), probe.HeadSettings(patience=patience)
+    loaded, settings = splits(), HeadSettings(patience=patience)
 
     def run() -> None:
-        fitted = probe.probe_release(loaded, loaded.train, settings, seed=0, device=device)
-        probe.evaluate(fitted, loaded.test, 0.0, seed=0)
+        fitted = head.fit(loaded.train, loaded, settings, seed=0, device=device)
+        metrics.average_mindistance(loaded.train, loaded.train, device)
+        head.evaluate(fitted, loaded.test, seed=0)
 
     return Task(run=run)
 
 
 def online_epochs(device: torch.device, _: Path, *, epochs: int) -> Task:
-    """A head on fresh draws of a decoder (barely fitted: that makes no difference in time)."""
-    splits, settings = data.digits(), CVAESettings(num_epochs=1)
-    decoder = cvae.decoder(splits.train, splits.val, settings, seed=0, resources=Resources(device))
-    dim, classes = splits.train.embeddings.shape[1], splits.train.num_classes
-    decoded = settings.hidden_dim * (settings.latent_dim + classes + dim)
-    rows = probe.ONLINE_EPOCH * len(splits.train)
-    head = probe.HeadSettings(num_epochs=epochs, patience=epochs)
-    real = {"reference": splits.train, "originals": splits.train}
-    return Task(
-        run=lambda: probe.probe_decoder(splits, decoder, 1.0, head, **real, seed=0, device=device),
-        units=epochs,
-        flop=2 * rows * (decoded + 2 * dim * classes),
-    )
+    """A head on fresh draws of a decoder (barely fitted: it makes no difference to the time)."""
+    splits, settings = data.digits(), FitSettings(num_epochs=1)
+    train = splits.train
+    model = cvae.fit(train, splits.val, settings, seed=0, resources=Resources(device))
+    decoded = settings.hidden_dim * (settings.latent_dim + train.num_classes + train.dim)
+    long = HeadSettings(num_epochs=epochs, patience=epochs)
+
+    def run() -> None:
+        head.fit_online(model.decoder, train, splits, long, seed=0)
+        drawn = head.draw(model.decoder, len(train), seed=0)
+        metrics.average_mindistance(drawn, train, device)
+
+    rows = head.ONLINE_EPOCH * len(train)
+    flop = 2 * rows * (decoded + 2 * train.dim * train.num_classes)
+    return Task(run=run, units=epochs, flop=flop)
 
 
 def distance(device: torch.device, _: Path, *, rows: int, dim: int) -> Task:
     """The distance metric, beside one product of the same size in blocks."""
-    ours, theirs = random_rows(2 * rows, dim).to(device).split(rows)
+    sides = random_rows(2 * rows, dim).split(rows)
+    released, originals = (EmbeddingSet(s.numpy(), np.zeros(rows, np.int64)) for s in sides)
+    ours, theirs = (side.to(device) for side in sides)
 
     def product() -> None:
         for block in ours.split(1024):
             block @ theirs.T
 
     return Task(
-        run=lambda: metrics.average_mindistance(ours, theirs),
+        run=lambda: metrics.average_mindistance(released, originals, device),
         flop=2 * rows * rows * dim,
         baseline=product,
     )
@@ -135,21 +145,18 @@ def extraction(
     backbone = backbones.load(
         model, ImageSplits(split, split, split, ["noise"], {}), device=device, weights=weights
     )
-    loaded = embeddings.Batches(split, backbone.transform, BATCH)
+    loaded = Batches(split, backbone.transform, BATCH)
     batches = [
         batch.to(device) for i in range(len(loaded)) if isinstance(batch := loaded[i], Tensor)
     ]
-    dtype = embeddings.PRECISIONS[precision]
+    dtype, options = PRECISIONS[precision], Options(precision, BATCH)
 
     def bare() -> None:
         with torch.inference_mode(), torch.autocast(device.type, dtype, precision != "fp32"):
             for batch in batches:
                 backbone.model(batch)
 
-    return Task(
-        run=lambda: embeddings.extract(split, backbone, precision=precision, batch_size=BATCH),
-        baseline=bare,
-    )
+    return Task(run=lambda: extract(split, backbone, options), baseline=bare)
 
 
 def help_texts(_device: torch.device, _: Path) -> Task:
@@ -163,10 +170,10 @@ def help_texts(_device: torch.device, _: Path) -> Task:
 
 
 def probing(device: torch.device, folder: Path) -> Task:
-    """The whole command on the digits, their database being there."""
+    """The whole command on an existing database of the digits."""
     database = Database(folder, "digits", "pixels")
     for split, content in vars(data.digits()).items():
-        write(database.path(split), content)
+        database.write(split, content)
     flags = ["--backbone", "pixels", "--device", str(device), "--quiet"]
     roots = ["--database_root", str(folder), "--output_root", str(folder / "logs")]
     return Task(run=lambda: _call("probing", *flags, *roots), elsewhere=True)
@@ -199,6 +206,7 @@ TASKS: dict[str, Callable[[torch.device, Path], Task]] = {
 
 def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
     """Measure an item of that name; call it in a fresh process, so that peak memory is its own."""
+    process.tune()
     os.environ["TQDM_DISABLE"] = "1"
     # Processes that the item starts are to start as they do in a script, not as this one did.
     multiprocessing.set_start_method(None, force=True)

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import tokenize
-import zipfile
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.errors import DataError, MissingFileError
-from src.files import replacing
-from src.provenance import fingerprint_arrays
+from src.core.arrays import checked_embeddings, checked_labels
+from src.core.errors import DataError, MissingFileError
+from src.core.files import reading, replacing
+from src.core.provenance import fingerprint_arrays
+from src.core.records import FORMAT
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 IDENTITY = "identity"  # the id of the real training embeddings as a release
-FEW_CLASSES = 1000  # so many may be numbered even where there are fewer rows
-META_TYPES = {  # of what is read of `meta`; other types under these names are not ours
+FEW_CLASSES = 1000  # that may be numbered even where rows are fewer
+GUARANTEE = {"epsilon", "delta"}  # of facts, both or neither
+META_TYPES = {  # of what is used of `meta`; other types under these names are not ours
     "anonymizer": str,
     "backbone": str,
     "class_names": list,
@@ -50,6 +51,11 @@ class EmbeddingSet:
     def fingerprint(self) -> str:
         """Fingerprint of the two arrays; `meta` is no part of it."""
         return fingerprint_arrays(self.embeddings, self.labels)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.embeddings.shape[1])
 
     @property
     def num_classes(self) -> int:
@@ -81,11 +87,16 @@ class EmbeddingSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three real splits of one data set, checked against each other."""
+    """The three real splits of one dataset, checked against each other."""
 
     train: EmbeddingSet
     val: EmbeddingSet
     test: EmbeddingSet
+
+    @property
+    def num_classes(self) -> int:
+        """C, classes without a training row among them where `meta` names them."""
+        return len(self.train.class_names)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -95,7 +106,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Database:
-    """The folder of one data set embedded by one backbone."""
+    """The folder of one dataset embedded by one backbone."""
 
     root: Path
     dataset: str
@@ -104,13 +115,36 @@ class Database:
     @property
     def folder(self) -> Path:
         """`<database_root>/<dataset>/<backbone>`."""
-        return data_folder(self.root, self.dataset, self.backbone)
+        return self.folder_in(self.root)
+
+    def folder_in(self, root: Path) -> Path:
+        """`<root>/<dataset>/<backbone>`; a hub name's slashes and colons become underscores."""
+        return root / self.dataset / self.backbone.replace("/", "_").replace(":", "_")
 
     def path(self, split: str, release: str = "") -> Path:
         """The file of a split, or of the training split's release of that id."""
         return self.folder / (f"{split}_{release}.npz" if release else f"{split}.npz")
 
-    def splits(self, train_path: Path | None = None) -> Splits:
+    def write(self, split: str, data: EmbeddingSet, release: str = "") -> Path:
+        """Write a split, or a release of the training split, and return its path.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        path = self.path(split, release)
+        write(path, data)
+        return path
+
+    def require_own(self) -> None:
+        """Raise DataError, before work, where the folder is another backbone's (a/b, a_b)."""
+        for path in filter(Path.exists, map(self.path, SPLITS)):
+            try:
+                data = _read_usable(path)
+            except DataError:  # a damaged file is there to be replaced
+                continue
+            self._check_backbone(path, data)
+
+    def read(self, train_path: Path | None = None) -> Splits:
         """Read and check train, val and test.
 
         Args:
@@ -120,8 +154,8 @@ class Database:
             MissingFileError, DataError: a file is absent, damaged, or does not fit the others;
                 or nothing can be learnt from the labels.
         """
-        train = _read_usable(train_path) if train_path else self._read("train")
-        val, test = self._read("val"), self._read("test")
+        train = _read_usable(train_path) if train_path else self._read_split("train")
+        val, test = self._read_split("val"), self._read_split("test")
         train_path = train_path or self.path("train")
         if train.num_classes > max(len(train), FEW_CLASSES):  # patient numbers, dates, ...
             raise DataError(
@@ -134,7 +168,7 @@ class Database:
             raise DataError(f"{self.path('test')} has one class only; AUC needs two")
         return Splits(train, val, test)
 
-    def release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:
+    def read_release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:
         """Read an anonymized training set and check it against the real one it replaces.
 
         The id `identity` stands for the real one itself.
@@ -152,6 +186,7 @@ class Database:
                 "and seed"
             )
         released = _read_usable(path)
+        self._check_backbone(path, released)
         _check_fits(train, released, self.path("train"), path)
         source = released.meta.get("source", {}).get("train")
         if source not in (None, train.fingerprint):
@@ -161,19 +196,23 @@ class Database:
             )
         return released
 
-    def _read(self, split: str) -> EmbeddingSet:
+    def _read_split(self, split: str) -> EmbeddingSet:
         path = self.path(split)
         if not path.exists():
             raise MissingFileError(
                 f"{path} does not exist; make it with: python create_db.py --dataset "
                 f"{self.dataset} --backbone {self.backbone}"
             )
-        return _read_usable(path)
+        data = _read_usable(path)
+        self._check_backbone(path, data)
+        return data
 
-
-def data_folder(root: Path, dataset: str, backbone: str) -> Path:
-    """`<root>/<dataset>/<backbone>`; a hub name's slashes and colons become underscores."""
-    return root / dataset / backbone.replace("/", "_").replace(":", "_")
+    def _check_backbone(self, path: Path, data: EmbeddingSet) -> None:
+        theirs = data.meta.get("backbone", self.backbone)
+        if theirs != self.backbone:
+            raise DataError(
+                f"{path} holds embeddings by backbone '{theirs}', not '{self.backbone}'"
+            )
 
 
 def write(path: Path, data: EmbeddingSet) -> None:
@@ -185,7 +224,9 @@ def write(path: Path, data: EmbeddingSet) -> None:
     arrays: dict[str, Any] = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
-        "meta": np.array(json.dumps(data.meta, sort_keys=True, allow_nan=False)),
+        "meta": np.array(
+            json.dumps({**data.meta, "format": FORMAT}, sort_keys=True, allow_nan=False)
+        ),
     }
     sample = arrays["embeddings"].tobytes()[: 1 << 20]
     pays = len(zlib.compress(sample, 1)) < 0.67 * len(sample)
@@ -206,7 +247,7 @@ def read(path: Path) -> EmbeddingSet:
         raise DataError(
             f"{path} has no array '{missing[0]}' (found: {', '.join(sorted(arrays)) or 'none'})"
         )
-    embeddings = _checked_embeddings(path, arrays["embeddings"])
+    embeddings = checked_embeddings(path, arrays["embeddings"])
     labels = checked_labels(path, arrays["labels"])
     if len(embeddings) != len(labels):
         raise DataError(f"{path} has {len(embeddings)} embeddings but {len(labels)} labels")
@@ -216,88 +257,37 @@ def read(path: Path) -> EmbeddingSet:
 
 
 def _read_usable(path: Path) -> EmbeddingSet:
-    """`read` without those items of a foreign file's `meta` that would be mistaken for ours."""
+    """`read` without the items of a foreign `meta` that would be mistaken for ours."""
     data = read(path)
-    ours = {k: v for k, v in data.meta.items() if isinstance(v, META_TYPES.get(k, object))}
-    return EmbeddingSet(data.embeddings, data.labels, ours)
+    for key, kind in META_TYPES.items():
+        if not isinstance(data.meta.get(key, kind()), kind):
+            del data.meta[key]
+    facts = data.meta.get("facts", {})
+    if facts.keys() & GUARANTEE and not all(_is_number(facts.get(key)) for key in GUARANTEE):
+        del data.meta["facts"]  # half a guarantee is none
+    return data
 
 
-# What numpy and zipfile raise on damaged bytes, besides ValueError: RuntimeError where a bit says
-# that the file is encrypted or compressed in another way, the last two for a header.
-DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError),
-    *(OverflowError, tokenize.TokenError),
-)
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
+    with reading(path):
         with path.open("rb") as file:
             magic = file.read(4)
         if magic[:2] != b"PK":
             raise DataError(f"{path} is not an .npz file (a zip of arrays)")
-        with np.load(path, allow_pickle=False) as archive:
-            members = {key: archive[key] for key in archive.files}
-        return {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} does not exist") from error
-    except ValueError as error:
-        if "pickle" in str(error).lower():
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                members = {key: archive[key] for key in archive.files}
+        except ValueError as error:
+            if "pickle" not in str(error).lower():
+                raise
             raise DataError(
                 f"{path} holds pickled objects, which are never loaded; store plain arrays"
             ) from error
-        raise DataError(f"{path} is damaged: {error}") from error
-    except MemoryError as error:
-        raise DataError(f"{path} does not fit into memory: {error}") from error
-    except DAMAGE as error:
-        raise DataError(f"{path} is truncated or damaged: {error}") from error
-
-
-def _checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise DataError(
-            f"{path}: embeddings must be real numbers shaped (n, D), "
-            f"not {array.dtype} shaped {array.shape}"
-        )
-    if array.shape[1] == 0:
-        raise DataError(f"{path}: embeddings have no dimensions (shape {array.shape})")
-    with np.errstate(over="ignore"):
-        embeddings = np.ascontiguousarray(array, dtype=np.float32)
-    finite = np.isfinite(embeddings)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise DataError(
-            f"{path}: embeddings[{row}, {column}] is {array[row, column]}; "
-            "all must be finite in float32"
-        )
-    return embeddings
-
-
-def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
-    """Labels read from `path`, shaped (n,) or (n, 1), as (n,) int64.
-
-    Raises:
-        DataError: they are not one whole number, 0 or above, a row.
-    """
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise DataError(
-            f"{path}: labels are shaped {array.shape}; one label a row is needed, shaped (n,) "
-            "(multi-label sets are not supported)"
-        )
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{path}: labels must be whole numbers, not {array.dtype}")
-    if len(array) and not np.isfinite(array).all():
-        raise DataError(f"{path}: labels contain NaN or infinity")
-    with np.errstate(invalid="ignore"):
-        labels = array.astype(np.int64)
-    fractional = np.flatnonzero(labels != array)
-    if len(fractional):
-        raise DataError(f"{path}: label {array[fractional[0]]} is not a whole number")
-    if len(labels) and labels.min() < 0:
-        raise DataError(f"{path}: label {labels.min()} is negative; labels are 0..C-1")
-    return labels
+    return {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
 
 
 def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
@@ -309,6 +299,11 @@ def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
         raise DataError(f"{path}: meta is not JSON: {error}") from error
     if not isinstance(meta, dict):
         raise DataError(f"{path}: meta must be a JSON object, not {type(meta).__name__}")
+    version = meta.pop("format", FORMAT)
+    if version != FORMAT:
+        raise DataError(
+            f"{path} has format {version!r}, which this version cannot read (it reads {FORMAT})"
+        )
     return meta
 
 

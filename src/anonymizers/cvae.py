@@ -14,28 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src import checkpoints, seeding, training
-from src.anonymizers import Release, Resources
-from src.anonymizers.settings import CVAESettings
+from src.anonymizers.settings import FitSettings
+from src.core import seeding
+from src.core.devices import Resources
+from src.core.distances import moments
+from src.core.provenance import versions
 from src.database import EmbeddingSet
-from src.models.cvae import CVAE, Decoder
-from src.provenance import versions
+from src.networks import checkpoints, training
+from src.networks.cvae import CVAE, Decoder
+
+BLOCK = 8192  # rows encoded and decoded at once
 
 
-def release(
-    train: EmbeddingSet,
-    val: EmbeddingSet,
-    settings: CVAESettings,
-    *,
-    seed: int,
-    resources: Resources,
-) -> Release:
-    """As many draws of each class as the training set has rows of it, sorted by class."""
-    fitted = decoder(train, val, settings, seed=seed, resources=resources)
-    return Release(*draws(fitted, settings.variance, seed=seed), {})
-
-
-def draws(decoder: Decoder, variance: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draws(decoder: Decoder, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (m, D) float32 and labels (m,) int64, of each class as many as the decoder counted.
 
     A release can so be drawn again from its decoder.
@@ -43,26 +34,14 @@ def draws(decoder: Decoder, variance: float, *, seed: int) -> tuple[np.ndarray, 
     counts = decoder.class_weights.long()
     labels = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     generator = seeding.generator(seed, "cvae/release", counts.device)
-    rows = torch.cat(list(decoder.sample(labels, variance, generator)))
+    rows = torch.cat(list(decoder.sample(labels, generator)))
     return rows.cpu().numpy(), labels.cpu().numpy()
-
-
-def decoder(
-    train: EmbeddingSet,
-    val: EmbeddingSet,
-    settings: CVAESettings,
-    *,
-    seed: int,
-    resources: Resources,
-) -> Decoder:
-    """The frozen decoder of the fitted model."""
-    return fit(train, val, settings, seed=seed, resources=resources).decoder
 
 
 def fit(
     train: EmbeddingSet,
     val: EmbeddingSet,
-    settings: CVAESettings,
+    settings: FitSettings,
     *,
     seed: int,
     resources: Resources,
@@ -72,46 +51,43 @@ def fit(
     Raises:
         InputError: training diverged.
     """
-    fitted = settings.for_fit()
-    made_from = {
+    depends_on = {
         "train": train.fingerprint,
         "val": val.fingerprint,
-        "settings": dataclasses.asdict(fitted),
+        "settings": dataclasses.asdict(settings),
         "seed": seed,
         "device": resources.device.type,
         "versions": versions(),
     }
     with seeding.global_seed(seed, "cvae/init"):
-        model = CVAE(
-            train.embeddings.shape[1], train.num_classes, settings.hidden_dim, settings.latent_dim
-        )
+        model = CVAE(train.dim, train.num_classes, settings.hidden_dim, settings.latent_dim)
     model.to(resources.device)
     path = None
     if resources.ckpt_folder is not None:
-        path = (
-            resources.ckpt_folder / f"{'-'.join(['cvae', *fitted.tags, f's{seed}'])}.safetensors"
-        )
+        name = "-".join(["cvae", *settings.tags, f"s{seed}"])
+        path = resources.ckpt_folder / f"{name}.safetensors"
     checkpoints.restore_or_fit(
-        model, path, made_from, lambda: _train(model, train, val, settings, seed)
+        model, path, depends_on, lambda: _train(model, train, val, settings, seed)
     )
     return model.eval().requires_grad_(False)
 
 
 def _train(
-    model: CVAE, train: EmbeddingSet, val: EmbeddingSet, settings: CVAESettings, seed: int
+    model: CVAE, train: EmbeddingSet, val: EmbeddingSet, settings: FitSettings, seed: int
 ) -> None:
     buffers = model.decoder
     device = buffers.minimum.device
-    embeddings = torch.from_numpy(train.embeddings).to(device)
+    embeddings, labels = train.tensors(device)
+    held_out, held_out_labels = val.tensors(device)
+    mean, std = moments(embeddings)
+    if settings.clip is not None:
+        held_out = held_out.clamp(mean - settings.clip * std, mean + settings.clip * std)
     buffers.minimum.copy_(embeddings.amin(0))
-    buffers.extent.copy_(embeddings.amax(0) - embeddings.amin(0))
+    buffers.extent.copy_((embeddings.amax(0) - embeddings.amin(0)) * (std > 0))
     buffers.class_weights.copy_(torch.from_numpy(np.bincount(train.labels)))
     generator = seeding.generator(seed, "cvae/fit", device)
-
-    def tensors(data: EmbeddingSet) -> tuple[Tensor, Tensor]:
-        rows = model.scale(torch.from_numpy(data.embeddings).to(device))
-        labels = torch.from_numpy(data.labels).to(device)
-        return rows, F.one_hot(labels, train.num_classes).float()
+    x, y = model.scale(embeddings), F.one_hot(labels, train.num_classes).float()
+    unseen = model.scale(held_out), F.one_hot(held_out_labels, train.num_classes).float()
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         noise = torch.randn(len(x), settings.latent_dim, generator=generator, device=device)
@@ -120,15 +96,22 @@ def _train(
         )
         return rows.sum()
 
-    x, y = tensors(train)
-    held_out = tensors(val)
     training.fit(
         model,
+        training.Schedule(settings.learning_rate, settings.num_epochs, settings.patience),
         batches=lambda: training.shuffled(len(x), settings.batch_size, generator, x, y),
         loss=loss,
-        validation_loss=lambda: loss(*held_out),
-        learning_rate=settings.learning_rate,
-        num_epochs=settings.num_epochs,
-        patience=settings.patience,
+        validation_loss=lambda: loss(*unseen),
         description="CVAE",
     )
+    buffers.noise_scale.copy_(residual_deviations(model, embeddings, y))
+
+
+@torch.no_grad()
+def residual_deviations(model: CVAE, embeddings: Tensor, y: Tensor) -> Tensor:
+    """Root mean squared residual of each feature [D] over rows [N, D], one-hot labels [N, C]."""
+    squares = [
+        model.residuals(rows, labels).square().sum(0)
+        for rows, labels in zip(embeddings.split(BLOCK), y.split(BLOCK), strict=True)
+    ]
+    return (torch.stack(squares).sum(0) / len(embeddings)).sqrt()

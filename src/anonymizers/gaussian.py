@@ -1,4 +1,4 @@
-"""One Gaussian a class, as simple as a generative release can be: a reference for the audit."""
+"""One Gaussian per class, as simple as a generative release can be: a reference for the audit."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import numpy as np
 from sklearn.covariance import OAS
 from threadpoolctl import threadpool_limits
 
-from src import progress, seeding
-from src.anonymizers import Release, Resources
-from src.anonymizers.settings import GaussianSettings
+from src.anonymizers.base import Rows
+from src.core import progress, seeding
+from src.core.errors import InputError
 from src.database import EmbeddingSet
-from src.errors import InputError
 
 
-def release(
-    train: EmbeddingSet,
-    val: EmbeddingSet,
-    settings: GaussianSettings,
-    *,
-    seed: int,
-    resources: Resources,
-) -> Release:
+def release(train: EmbeddingSet, *, seed: int) -> Rows:
     """As many draws of each class as the training set has rows of it, sorted by class.
 
-    The covariance is shrunk towards a multiple of the identity, so that it is one where a class
-    has fewer rows than dimensions (oracle approximating shrinkage; Chen et al., 2010).
+    The covariance is shrunk towards a multiple of the identity, so that it has full rank where a
+    class has fewer rows than dimensions (oracle approximating shrinkage; Chen et al., 2010).
 
     Raises:
         InputError: a class has one row, which would be released as it is.
@@ -44,4 +36,4 @@ def release(
                 fitted.location_, fitted.covariance_, count, method="cholesky"
             )
             draws.append(rows.astype(np.float32))
-    return Release(np.concatenate(draws), np.repeat(classes, counts), {})
+    return Rows(np.concatenate(draws), np.repeat(classes, counts), {})

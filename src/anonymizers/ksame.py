@@ -24,56 +24,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.anonymizers import Release, Resources
-from src.anonymizers.settings import KSameSettings
+from src.anonymizers.base import Rows
+from src.core.devices import Resources
+from src.core.errors import InputError
+from src.core.progress import bar
 from src.database import EmbeddingSet
-from src.errors import InputError
-from src.progress import bar
 
 NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
 FRONT = 63  # rows whose distances are made along with a seed's
 TILE = 384  # rows and columns of a tile of the distance matrix: float64 within a cache
 
 
-def release(
-    train: EmbeddingSet,
-    val: EmbeddingSet,
-    settings: KSameSettings,
-    *,
-    seed: int,
-    resources: Resources,
-) -> Release:
+def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> Rows:
     """Each row's group mean in the row's place; the last rows that fill no group are dropped.
 
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
-    members = groups(train, settings, resources)
+    members = groups(train, k, per_class=per_class, resources=resources)
     means = train.embeddings[members].mean(axis=1, dtype=np.float64).astype(np.float32)
     kept = np.sort(members, axis=None)
     released = np.empty_like(train.embeddings)
     released[members] = means[:, None]
     facts = {"groups": len(members), "dropped_rows": len(train) - len(kept)}
-    return Release(released[kept], train.labels[kept], facts)
+    return Rows(released[kept], train.labels[kept], facts)
 
 
-def groups(data: EmbeddingSet, settings: KSameSettings, resources: Resources) -> np.ndarray:
+def groups(data: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> np.ndarray:
     """The groups of rows (groups, k) int64, row numbers; with per_class, class after class.
 
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
-    if settings.per_class:
+    if per_class:
         parts = [np.flatnonzero(data.labels == c) for c in np.unique(data.labels)]
     else:
         parts = [np.arange(len(data))]
     made = []
     for rows in parts:
-        if len(rows) < settings.k:
+        if len(rows) < k:
             name = data.class_names[data.labels[rows[0]]]
-            where = f"class {name}" if settings.per_class else "the training set"
-            raise InputError(f"--k {settings.k} is larger than the {len(rows)} rows of {where}")
-        made.append(rows[group(data.embeddings[rows], settings.k, resources)])
+            where = f"class {name}" if per_class else "the training set"
+            raise InputError(f"--k {k} is larger than the {len(rows)} rows of {where}")
+        made.append(rows[group(data.embeddings[rows], k, resources)])
     return np.concatenate(made)
 
 

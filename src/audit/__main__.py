@@ -1,4 +1,4 @@
-"""Attack a release: how much it tells about the rows it was made from.
+"""Attack a release: what it gives away about the rows it was made from.
 
 python -m src.audit --dataset digits --backbone pixels --anonymizer kSAME --k 5 --seed 0
 python -m src.audit --dataset digits --backbone pixels --anonymizer cvae --seed 0 --figure roc.pdf
@@ -6,77 +6,56 @@ python -m src.audit --dataset digits --backbone pixels --anonymizer cvae --seed 
 
 from __future__ import annotations
 
-import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from src import cli
+from src.anonymizers import methods
+from src.audit import figures, records
+from src.audit.settings import AuditSettings
+from src.core import devices
+from src.core.files import require_writable
+from src.database import Database
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the splits and the release, attack, write JSON and figure, print the table."""
-    args = _parse(argv)
-    anonymizer, settings = cli.chosen_anonymizer(args, online=False)
-
-    from src.audit import results
-    from src.audit.report import require_figure_format, save_figure
-    from src.database import Database
-    from src.files import require_writable
-
-    options = results.AuditSettings(shadows=args.shadows, bootstrap=args.bootstrap)
-    database = Database(args.database_root, args.dataset, args.backbone)
-    release_id = anonymizer.release_id(settings, args.seed)
-    path = results.audit_path(args.output_root, args.dataset, args.backbone, release_id, args.seed)
-    require_writable(path.parent)
-    if args.figure:
-        require_figure_format(args.figure)
-        require_writable(args.figure.parent)
-    splits = database.splits()
-    released = database.release(release_id, splits.train)
-
-    from src import devices
-    from src.anonymizers import Resources
-    from src.audit.run import audit_to_file
-
-    device = devices.resolve(args.device)
-    report = audit_to_file(
-        path,
-        splits,
-        released,
-        anonymizer,
-        settings,
-        dataset=args.dataset,
-        backbone=args.backbone,
-        seed=args.seed,
-        options=options,
-        resources=Resources(device, memory=devices.free_memory(device) // 2),
-    )
-    print(report.table(), path, sep="\n")
-    if args.figure:
-        save_figure(args.figure, report, f"{args.dataset}, {args.backbone}, {release_id}")
-        print(args.figure)
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the splits and the release, attack it, write the record and the figure."""
     parser = cli.Parser(__doc__)
     cli.add_data_flags(parser)
+    cli.add_seed_flag(parser)
     cli.add_device_flag(parser)
-    cli.add_output_flag(parser, "assets/logs")
-    cli.add_anonymizer_flags(parser, online=False)
-    whole = cli.number(int, minimum=0)
-    parser.add_argument(
-        "--shadows",
-        type=whole,
-        default=16,
-        help="releases made anew for the shadow attack; 0 leaves it out (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bootstrap", type=whole, default=1000, help="repetitions (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="save the ROC curves, as PNG, PDF, SVG, ..."
-    )
-    return parser.parse(argv)
+    cli.add_settings_flags(parser, AuditSettings)
+    cli.add_anonymizer_flags(parser, methods.RELEASING)
+    cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
+    text = "save the ROC curves, as PNG, PDF, SVG, ..."
+    parser.add_argument("--figure", type=Path, metavar="FILE", help=text)
+    args = parser.parse(argv)
+
+    anonymizer = methods.parse(args.anonymizer, args.settings)
+    options = cli.settings_of(args, AuditSettings)
+    database = Database(args.database_root, args.dataset, args.backbone)
+    require_writable(database.folder_in(args.output_root))
+    if args.figure:
+        figures.require_format(args.figure)
+        require_writable(args.figure.parent)
+    splits = database.read()
+    released = database.read_release(anonymizer.release_id(args.seed), splits.train)
+
+    from src.audit.auditing import audit  # torch from here on: --help need not wait for it
+
+    resources = devices.resources(args.device)
+    started = time.perf_counter()
+    report = audit(splits, released, anonymizer, options, seed=args.seed, resources=resources)
+    seconds = time.perf_counter() - started
+    subject = anonymizer.subject(args.seed, released)
+    case = records.case(database, splits, subject, options, args.seed)
+    device = resources.device.type
+    path = records.write(args.output_root, case, report, device=device, seconds=seconds)
+    print(report.table(), path, sep="\n")
+    if args.figure:
+        figures.save(args.figure, report, f"{args.dataset}, {args.backbone}, {case.id}")
+        print(args.figure)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Attacks on a release, as scores or truth values of rows; `statistics` makes figures of them.
+"""Attacks on a release, as scores or truth values per row; `statistics` makes metrics of them.
 
-M are the rows the release was made from (members), H real rows that nothing has seen
+M are the rows that the release was made from (members), H real rows that nothing has seen
 (non-members), A the distinct released rows. Distances are Euclidean on the embeddings as they are
-released: scaling them by statistics of M would tell the attacker about M, and by those of A would
-measure every release with a ruler of its own.
+released: scaling them by statistics of M would tell the attacker about M, and scaling them by
+those of A would measure every release with a different ruler.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from src import metrics
+from src.core import distances
 from src.database import EmbeddingSet
 
-TINY = float(np.finfo(np.float32).tiny)  # stands for distance 0 under a logarithm
+TINY = float(np.finfo(np.float32).tiny)  # takes the place of distance 0 under a logarithm
 
 
-class Nearest(NamedTuple):
+class Closest(NamedTuple):
     """The nearest reference of each query."""
 
     distances: np.ndarray  # (m,) float64
@@ -27,19 +27,19 @@ class Nearest(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """How many released rows have each real row as their nearest; ties count half on each side."""
+    """Per real row, of how many released rows it is the nearest; a tie of M and H counts half."""
 
     members: np.ndarray  # (m,) float64
     non_members: np.ndarray  # (h,) float64
 
 
 def subset(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
-    """The rows of those numbers, or where those truth values are true."""
+    """The rows with these numbers, or those where these truth values are true."""
     return EmbeddingSet(data.embeddings[rows], data.labels[rows], data.meta)
 
 
 def together(first: EmbeddingSet, second: EmbeddingSet) -> EmbeddingSet:
-    """The rows of both."""
+    """The rows of both, the first ones first."""
     return EmbeddingSet(
         np.concatenate((first.embeddings, second.embeddings)),
         np.concatenate((first.labels, second.labels)),
@@ -47,7 +47,7 @@ def together(first: EmbeddingSet, second: EmbeddingSet) -> EmbeddingSet:
 
 
 def copies(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
-    """A number for each row (n,) int64, the same for exact copies (of the label too)."""
+    """A number per row (n,) int64, equal for exact copies; with `labels`, only of equal label."""
     rows = np.ascontiguousarray(data.embeddings + 0.0)  # -0.0 becomes 0.0, the bytes comparable
     if labels:
         rows = np.column_stack((rows, data.labels.astype(np.float32)))
@@ -62,18 +62,17 @@ def distinct(data: EmbeddingSet) -> EmbeddingSet:
 
 
 def unlike(data: EmbeddingSet, others: EmbeddingSet) -> EmbeddingSet:
-    """The rows whose embedding is not among the others."""
+    """The rows whose embedding does not occur among the others."""
     numbers = copies(together(data, others), labels=False)
     return subset(data, ~np.isin(numbers[: len(data)], numbers[len(data) :]))
 
 
-def nearest(queries: np.ndarray, references: np.ndarray, device: torch.device) -> Nearest:
-    """Each query's nearest reference, for queries (m, D) and references (n, D) float32."""
-    found = metrics.nearest(
-        torch.from_numpy(queries).to(device), torch.from_numpy(references).to(device)
-    )
-    distances, indices = (part[:, 0].cpu().numpy() for part in found)
-    return Nearest(distances.astype(np.float64), indices)
+def closest(queries: np.ndarray, references: np.ndarray, device: torch.device) -> Closest:
+    """The nearest reference of each query, for queries (m, D) and references (n, D) float32."""
+    ours, theirs = (torch.from_numpy(rows).to(device) for rows in (queries, references))
+    found = distances.nearest(ours, theirs)
+    lengths, indices = (part[:, 0].cpu().numpy() for part in found)
+    return Closest(lengths.astype(np.float64), indices)
 
 
 def nearest_neighbour_scores(
@@ -81,12 +80,12 @@ def nearest_neighbour_scores(
 ) -> np.ndarray:
     """Minus the distance to the nearest released row of the same label (n,).
 
-    -inf where the release has no row of that label: the attacker takes the row for no member.
+    -inf where the release has no row of that label: the attacker takes the row for a non-member.
     """
     scores = np.full(len(rows), -np.inf)
     for label in np.intersect1d(rows.labels, release.labels):
         ours, theirs = rows.labels == label, release.labels == label
-        scores[ours] = -nearest(
+        scores[ours] = -closest(
             rows.embeddings[ours], release.embeddings[theirs], device
         ).distances
     return scores
@@ -97,21 +96,21 @@ def calibrated_scores(
 ) -> np.ndarray:
     """Log distance to the nearest reference minus log distance to the nearest released row (n,).
 
-    After DOMIAS (van Breugel et al., AISTATS 2023): a row near the release in a region where
-    real rows are dense anyway is no sign of membership.
+    After DOMIAS (van Breugel et al., AISTATS 2023): where real rows are dense anyway, being near
+    the release is not a sign of membership.
 
     Args:
-        references: real rows the attacker has, neither members nor non-members.
+        references: real rows that the attacker has, neither members nor non-members.
     """
     expected, seen = (
-        np.log(np.maximum(nearest(rows.embeddings, other.embeddings, device).distances, TINY))
+        np.log(np.maximum(closest(rows.embeddings, other.embeddings, device).distances, TINY))
         for other in (references, release)
     )
     return np.asarray(expected - seen)
 
 
 def every(labels: np.ndarray, step: int, rng: np.random.Generator) -> np.ndarray:
-    """Whether a row is among a random 1/step of the rows, as evenly from each label (n,) bool."""
+    """A random 1/step of the rows, drawn evenly from every label, as truth values (n,) bool."""
     order = np.lexsort((rng.random(len(labels)), labels))  # by label, at random within
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[order[rng.integers(step) :: step]] = True
@@ -119,7 +118,7 @@ def every(labels: np.ndarray, step: int, rng: np.random.Generator) -> np.ndarray
 
 
 def shadow_memberships(labels: np.ndarray, shadows: int, rng: np.random.Generator) -> np.ndarray:
-    """Random halves of rows, for each shadow (shadows, n) bool.
+    """A random half of the rows per shadow (shadows, n) bool.
 
     Every second half is the complement of the one before, so that each row is in and out equally
     often.
@@ -129,20 +128,21 @@ def shadow_memberships(labels: np.ndarray, shadows: int, rng: np.random.Generato
 
 
 def likelihood_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Log likelihood ratio of each row's score, Gaussian where it was in against where it was out.
+    """Log likelihood ratio per row of having been in, with Gaussian scores in and out (n,).
 
     LiRA (Carlini et al., S&P 2022) with one variance σ² for all rows and both sides, as shadows
     are few and a side may have no spread at all (a release of the rows themselves). The ratio is
     then (μ_in - μ_out) · (score - (μ_in + μ_out) / 2) / σ². For the same reason each row's gap
-    μ_in - μ_out is shrunk towards the mean gap by the share of the gaps' variance that is no
-    sampling noise (James and Stein): noise in it costs the attack more than any other error.
+    μ_in - μ_out is shrunk towards the mean gap: its deviation keeps the share of the gaps'
+    variance that is not sampling noise (James and Stein). Noise in the gap costs the attack more
+    than any other error.
 
     Args:
         target: (n,) scores against the release under attack.
         shadows: (s, n) scores against releases made from known halves.
         inside: (s, n) bool, whether the row was in that half; each row has been in and out.
     """
-    finite = shadows[np.isfinite(shadows)]  # -inf stands for labels that a release lacks
+    finite = shadows[np.isfinite(shadows)]  # -inf: the release lacks the label
     lowest = finite.min(initial=0.0)
     target, shadows = np.maximum(target, lowest), np.maximum(shadows, lowest)
     times_in, times_out = inside.sum(0), (~inside).sum(0)
@@ -165,27 +165,27 @@ def linked(
     second: np.ndarray,
     device: torch.device,
 ) -> np.ndarray:
-    """Whether the released row nearest by either part of the dimensions is the same (n,) bool.
+    """Whether both parts of the dimensions have the same nearest released row (n,) bool.
 
     Args:
-        first, second: numbers of the dimensions that two parties hold, none in both.
+        first, second: numbers of the dimensions that each of two parties holds, disjoint.
     """
     numbers = copies(release, labels=False)
     one, other = (
-        numbers[nearest(rows.embeddings[:, half], release.embeddings[:, half], device).indices]
+        numbers[closest(rows.embeddings[:, half], release.embeddings[:, half], device).indices]
         for half in (first, second)
     )
     return np.asarray(one == other)
 
 
 def nearest_real_rows(
-    to_members: Nearest, to_non_members: Nearest, members: int, non_members: int
+    to_members: Closest, to_non_members: Closest, members: int, non_members: int
 ) -> Hits:
-    """How many released rows have each real row as their nearest.
+    """Count, per real row, the released rows that it is the nearest to.
 
     Args:
-        to_members, to_non_members: of the released rows.
-        members, non_members: how many there are.
+        to_members, to_non_members: the closest member and non-member of each released row.
+        members, non_members: their numbers.
     """
     ours, theirs = to_members.distances, to_non_members.distances
     won = (ours < theirs) + (ours == theirs) / 2
@@ -196,15 +196,15 @@ def nearest_real_rows(
 
 
 def copying_share(member_hits: np.ndarray, non_member_hits: np.ndarray) -> np.ndarray:
-    """Share of released rows nearer to M than to as many rows of H: 0.5 is chance.
+    """Share of released rows nearer to M than to equally many rows of H; 0.5 is chance.
 
-    From the mean hits of a row of M and of a row of H, so that H need not be as large as M.
+    Taken from the mean hits per row of M and per row of H, so that their sizes may differ.
     """
     return _ratio(member_hits, member_hits + non_member_hits)
 
 
 def excess_linkability(members: np.ndarray, non_members: np.ndarray) -> np.ndarray:
-    """(p_M - p_H) / (1 - p_H): linked members beyond what is linked of any real rows.
+    """(p_M - p_H) / (1 - p_H): linked members beyond the share linked of any real rows.
 
     The residual risk of Giomi et al., PETS 2023. NaN where every non-member is linked.
     """

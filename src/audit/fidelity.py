@@ -1,4 +1,4 @@
-"""How well a release covers the real rows: the other side of every privacy figure."""
+"""How well a release covers the real rows: the other side of every privacy metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src import metrics
+from src.core import distances
 from src.database import EmbeddingSet
 
 NEIGHBOURS = 5
@@ -19,15 +19,15 @@ class Manifold(NamedTuple):
     """Coverage and density before averaging (Naeem et al., ICML 2020)."""
 
     coverage: np.ndarray  # (n,) float64: 1 for a real row with a released row in its ball
-    density: np.ndarray  # (m,) float64: balls around a released row, over k
+    density: np.ndarray  # (m,) float64: number of balls around a released row, divided by k
 
 
 def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) -> Manifold:
-    """Coverage and density within each label, k = 5.
+    """Coverage and density within each label, with k = 5.
 
-    A real row's ball reaches to its k-th nearest real row of the same label (the farthest one
-    where a label has fewer) and is open, so that releasing the real rows gives 1 for both.
-    Labels with one real row have no ball and are left out.
+    The ball of a real row is open and reaches to its k-th nearest real row of the same label (to
+    the farthest one where a label has fewer). So releasing the real rows themselves gives 1 for
+    both. Labels with a single real row have no ball and are left out.
 
     Args:
         release, real: rows without exact copies.
@@ -41,8 +41,8 @@ def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) ->
         if not k:
             continue
         x, y = (torch.from_numpy(rows).to(device).double() for rows in (ours, theirs))
-        # the shortening keeps a row on the rim outside whatever its distance is rounded to
-        radii = metrics.nearest(x, x, k + 1).distances[:, k] * (1 - 1e-9)
+        # shortened, so that a row on the rim stays outside however its distance is rounded
+        radii = distances.nearest(x, x, k + 1).distances[:, k] * (1 - 1e-9)
         balls, inside = _balls(x, radii, y)
         covered.append(balls.double())
         density.append(inside.double() / k)

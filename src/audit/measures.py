@@ -1,4 +1,4 @@
-"""The rows of an audit's table: what each is called and what it says."""
+"""The metrics of an audit, which are the rows of its table: their names and what they say."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ QUANTILE = 0.01  # of the distances from H to M, below which a released row coun
 
 
 class Measure(NamedTuple):
-    """A row of the table."""
+    """What a metric is called, and how it is read."""
 
     label: str
-    finding: str  # what the figure says, with the place of a share
-    useless: float | None = None  # the figure of an attack that learns nothing; None: no attack
-    resolution: float | None = None  # share of the non-members that it has to resolve
+    finding: str  # what the value says; {} is the place of a share
+    useless: float | None = None  # the value of an attack that learns nothing; None: no attack
+    resolution: float | None = None  # share of the non-members that must be at least one row
     lower_is_better: bool = True
-    fpr: float | None = None  # on H; on other rows it is higher, and so is a useless TPR
-    proof: bool = True  # of a leak; False where averages of other rows reach as much
+    fpr: float | None = None  # on H; on other rows it is higher, and so is the useless TPR
+    proof: bool = True  # of a leak; False where mere averages of rows reach high values
 
 
 def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
@@ -50,7 +50,7 @@ MEASURES = {
         proof=False,
     ),
     "coverage": Measure(
-        "coverage", "share of training rows with a released row near", lower_is_better=False
+        "coverage", "share of training rows with a released row nearby", lower_is_better=False
     ),
     "density": Measure(
         "density", "1 where released rows lie as densely as real ones", lower_is_better=False

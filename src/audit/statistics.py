@@ -1,7 +1,7 @@
-"""Figures of an audit as pure functions of arrays, each with a 95 % bootstrap interval.
+"""Metrics of an audit as pure functions of arrays, each with a 95 % bootstrap interval.
 
 Members and non-members are resampled separately (stratified bootstrap), so that every repetition
-has as many of each as there are. Higher scores mean "member"; scores may be infinite, not NaN.
+has the original number of each. Higher scores mean "member"; scores may be infinite, not NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.95  # of the intervals
+MOST_EPSILON = 700.0  # whose e^ε a float64 can hold; it promises nothing anyway
 BLOCK_ELEMENTS = 1 << 22  # of a block of bootstrap repetitions
 
 
@@ -24,7 +25,7 @@ class Bootstrap(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A figure and its percentile bootstrap interval; None where there is no such number."""
+    """A metric and its percentile bootstrap interval; None where the number does not exist."""
 
     value: float | None
     low: float | None = None
@@ -54,14 +55,14 @@ def membership(
     fprs: tuple[float, ...],
     bootstrap: Bootstrap,
 ) -> Membership:
-    """All figures of one membership attack from its scores.
+    """All metrics of one membership attack from its scores.
 
-    A false-positive rate below one row of the non-members cannot be told from 0, so that the true
-    positives at it have no estimate (None).
+    A false-positive rate below one row of the non-members cannot be told from 0, so the true
+    positives at that rate have no estimate (None).
 
     Args:
         members: (m,) scores of rows that the release was made from.
-        non_members: (h,) scores of rows that it was not made from.
+        non_members: (h,) scores of other rows.
         fprs: the false-positive rates for `tpr`.
     """
     levels, bins = np.unique(np.concatenate((members, non_members)), return_inverse=True)
@@ -70,13 +71,13 @@ def membership(
     sides = bins[: len(members)], bins[len(members) :]
     resolved = [rate for rate in fprs if rate * len(non_members) >= 1]
 
-    def figures(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    def metrics(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
         rates = [_tpr(positives, negatives, rate) for rate in resolved]
         return np.stack([_auc(positives, negatives), *rates])
 
-    point = figures(*(_count(side, len(levels)) for side in sides))[:, 0]
+    point = metrics(*(_count(side, len(levels)) for side in sides))[:, 0]
     draws = [
-        figures(*(_resampled(side, len(levels), rows, bootstrap.rng) for side in sides))
+        metrics(*(_resampled(side, len(levels), rows, bootstrap.rng) for side in sides))
         for rows in _blocks(bootstrap.repetitions, len(bins))
     ]
     auc, *tprs = map(_estimate, point, np.concatenate(draws, axis=1))
@@ -122,10 +123,10 @@ def of_means(
     *samples: np.ndarray,
     bootstrap: Bootstrap,
 ) -> Estimate:
-    """A figure that depends on the means of independent samples alone, such as a share.
+    """A metric that depends on the means of independent samples alone, such as a share.
 
     Args:
-        function: means → figure, elementwise on arrays; NaN where it is not defined.
+        function: means → metric, elementwise on arrays; NaN where it is undefined.
         samples: (n_i,) numbers or truth values, each resampled separately.
     """
     means = [np.asarray(sample, dtype=np.float64) for sample in samples]
@@ -143,7 +144,7 @@ def share_below_quantile(
 ) -> Estimate:
     """Share of values at or below a quantile of the references; both samples are resampled.
 
-    None where the references are too few to have such a quantile (n · quantile < 1).
+    None where the references are too few for such a quantile (n · quantile < 1).
     """
     if len(references) * quantile < 1:
         return Estimate(None)
@@ -164,20 +165,20 @@ def share_below_quantile(
 def expected_fpr(rate: float, non_members: int) -> float:
     """The mean false-positive rate, on further rows, of the threshold for a rate on these.
 
-    It lies just above the (a + 1)-th highest of n scores, a = ⌊rate·n⌋, and (a + 1) / (n + 1) of
-    all such rows are above that in the mean (order statistics of uniform numbers). This, not the
-    rate itself, is what scores that know nothing find of the members.
+    The threshold lies just above the (a + 1)-th highest of n scores, a = ⌊rate·n⌋. On average
+    (a + 1) / (n + 1) of all such rows are above it (order statistics of uniform numbers). This,
+    not the rate itself, is the share of the members that scores which know nothing find.
     """
     return float(_allowed(rate, non_members) + 1) / (non_members + 1)
 
 
 def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
-    """The most members that any attack finds at a false-positive rate under (ε, δ)-DP.
+    """The largest share of members that any attack finds at a false-positive rate under (ε, δ)-DP.
 
     TPR ≤ e^ε·FPR + δ, and by the same promise for the complements 1 - FPR ≤ e^ε·(1 - TPR) + δ
     (Kairouz, Oh, Viswanath, ICML 2015).
     """
-    direct = math.exp(epsilon) * fpr + delta
+    direct = math.exp(min(epsilon, MOST_EPSILON)) * fpr + delta
     complement = 1 - math.exp(-epsilon) * (1 - delta - fpr)
     return np.minimum(np.minimum(direct, complement), 1.0)
 
@@ -197,7 +198,7 @@ def _tpr(positives: np.ndarray, negatives: np.ndarray, fpr: float) -> np.ndarray
 
 
 def _allowed(fpr: float, non_members: int | np.ndarray) -> np.ndarray:
-    """How many non-members may be accused at most at that rate."""
+    """The most non-members that may be accused at that rate."""
     # 1e-9: 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
     return np.floor(fpr * np.asarray(non_members) + 1e-9)
 
@@ -232,7 +233,7 @@ def _resampled_means(sample: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
 
 
 def _blocks(repetitions: int, elements: int) -> Iterator[int]:
-    """Split repetitions of that many elements each into blocks that fit in memory."""
+    """Split repetitions of `elements` elements each into blocks that fit into memory."""
     rows = max(1, BLOCK_ELEMENTS // elements)
     for start in range(0, repetitions, rows):
         yield min(rows, repetitions - start)
@@ -253,9 +254,9 @@ def _estimate(value: float, draws: np.ndarray) -> Estimate:
 
 
 def _open_ended(share: Estimate, n: int) -> Estimate:
-    """A share of n rows whose interval does not end at 0 (1) because no (every) row was hit.
+    """A share of n rows whose interval does not end at 0 (1) where no (every) row was hit.
 
-    Resampling finds nothing that is not there; up to 3/n is not excluded all the same (Hanley and
+    Resampling cannot find what was not seen; still, up to 3/n is not ruled out (Hanley and
     Lippman-Hand, 1983).
     """
     if share.value == 0:

@@ -1,4 +1,4 @@
-"""Figures in plain words that claim no more than the figures support."""
+"""Metrics in plain words that claim no more than the numbers support."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from src.audit.statistics import Estimate, expected_fpr
 
 NOTHING = Estimate(None)
 SHIFT_CONTROLS = ("nearest_auc", "calibrated_auc", "shadow_auc", "linkability", "copying_share")
-# Four standard errors against the interval's 1.96: one of the five controls strays by accident in
+# Four standard errors, where an interval has 1.96: by chance one of the five controls strays in
 # 3 of 10,000 audits, and in about 1 of 100 where an interval is a quarter too short.
 WIDER = 4 / 1.96
 
@@ -23,14 +23,14 @@ def verdict(
     *,
     non_members: int,
 ) -> str:
-    """What a figure says, in one line.
+    """What a metric says, in one line.
 
     Args:
         key: of MEASURES.
         value, ceiling: for the release and for the training rows released as they are.
-        chances: the whole table's figures for disjoint real rows, by key. Where these show that
-            members and non-members differ by themselves, no figure is called a leak.
-        non_members: how many there are.
+        chances: all metrics of disjoint real rows, by key. Where these show that members and
+            non-members differ without a leak, no metric is called a leak.
+        non_members: their number.
     """
     row, chance = MEASURES[key], chances.get(key, NOTHING)
     if row.useless is None:
@@ -52,27 +52,27 @@ def verdict(
         if chance.value is not None and value.low <= chance.value:
             return f"no leak shown: disjoint real rows give {_shown(chance)}"
         as_bad = ceiling.low is not None and value.value >= ceiling.low
-        return f"leak: {finding}{', as much as from the training rows' if as_bad else ''}"
+        return f"leak: {finding}{', as much as the training rows themselves' if as_bad else ''}"
     if value.high < useless:
         return "no leak found; below chance"
-    return f"no leak found; {value.high:.3f} is not excluded"
+    return f"no leak found (up to {value.high:.3f} not ruled out)"
 
 
 def shifted(chances: Mapping[str, Estimate]) -> bool:
     """Whether members and non-members can be told apart without a leak.
 
-    Decided once for the whole table: a shift that one attack shows may help another whose own
-    control hides it, and one that makes members look like non-members to disjoint real rows may
-    do the opposite to other releases.
+    Decided once for the whole table. A shift that one attack shows may help another whose own
+    control hides it. And a shift that makes members look like non-members beside disjoint real
+    rows may do the opposite beside other releases.
 
     Args:
-        chances: figures for disjoint real rows, by keys of MEASURES.
+        chances: metrics of disjoint real rows, by the keys of MEASURES.
     """
     return any(_strays(key, chances.get(key, NOTHING)) for key in SHIFT_CONTROLS)
 
 
 def _strays(key: str, chance: Estimate) -> bool:
-    """Whether a control is off the figure of an attack that learns nothing, on either side."""
+    """Whether a control is off the value of an attack that learns nothing, on either side."""
     useless = MEASURES[key].useless
     if useless is None or chance.value is None or chance.low is None or chance.high is None:
         return False
@@ -84,8 +84,8 @@ def _strays(key: str, chance: Estimate) -> bool:
 def _not_available(row: Measure, non_members: int) -> str:
     if row.resolution and non_members * row.resolution < 1:
         needed = math.ceil(1 / row.resolution)
-        return f"n/a: takes {needed:,} non-members, there are {non_members:,}"
-    return "n/a: not defined for this release"
+        return f"n/a: needs {needed:,} non-members; {non_members:,} are available"
+    return "n/a: undefined for this release"
 
 
 def _shown(estimate: Estimate) -> str:

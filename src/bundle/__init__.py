@@ -1,1 +1,1 @@
-"""Bundles: a folder with what one gives to a partner, and nothing else."""
+"""Bundles: a folder with what is given to a partner, and nothing else."""

@@ -1,4 +1,4 @@
-"""Bundles: what one gives to a partner, and nothing else.
+"""Bundles: what is given to a partner, and nothing else.
 
 python -m src.bundle create --dataset digits --backbone pixels --anonymizer cvae --seed 0 \
 --license CC-BY-4.0 --output digits_cvae
@@ -16,63 +16,64 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src import cli
-from src.errors import InputError, UnknownNameError
+from src.anonymizers import methods
+from src.cli.values import number
+from src.core.errors import InputError, UnknownNameError
+from src.core.files import require_writable
+from src.database import Database, write
+
+LOGS = (Path("assets/logs"), Path("assets/logs_noise"))
 
 
 def create(parser: cli.Parser, argv: Sequence[str]) -> None:
     """Write the bundle of a release that anonymize.py has made."""
     args = _parse_create(parser, argv)
-    anonymizer, settings = cli.chosen_anonymizer(args, online=False)
-
-    from src.database import Database, data_folder
-    from src.files import require_writable
-
+    anonymizer = methods.parse(args.anonymizer, args.settings)
     database = Database(args.database_root, args.dataset, args.backbone)
     require_writable(args.output.parent)
-    splits = database.splits()
+    splits = database.read()
 
-    from src import devices
-    from src.anonymizers import Resources
-    from src.bundle import contents, making
+    from src.bundle import contents, datasheet, making  # torch from here on
+    from src.core import devices
 
-    logs = () if anonymizer.private else (Path("assets/logs"), Path("assets/logs_noise"))
-    ckpt_folder = data_folder(args.ckpt_root, args.dataset, args.backbone)
-    made = making.make(
-        database,
-        splits,
-        anonymizer,
-        settings,
-        seed=args.seed,
-        resources=Resources(devices.resolve(args.device), ckpt_folder),
-        logs=logs if args.logs is None else args.logs,
-        license=args.license,
+    rows = making.released_rows(database, anonymizer, splits.train, seed=args.seed)
+    resources = devices.resources(args.device, database.folder_in(args.ckpt_root))
+    decoder = making.decoder_of(rows, anonymizer, splits, seed=args.seed, resources=resources)
+    subjects = making.subjects(anonymizer, rows, seed=args.seed)
+    logs = args.logs if args.logs is not None else () if anonymizer.private else LOGS
+    results, audits = making.quoted(map(database.folder_in, logs), subjects, splits.train)
+    remarks = datasheet.Remarks(
         description=args.description,
+        license=args.license,
+        extraction=splits.train.meta,
+        results=results,
+        audits=audits,
     )
-    contents.write(args.output, made)
+    sheet = datasheet.compose(rows, decoder, anonymizer, remarks, seed=args.seed)
+    contents.write(args.output, contents.Bundle(rows, decoder, sheet))
     print(f"{args.output}  {', '.join(sorted(p.name for p in args.output.iterdir()))}")
-    print(made.sheet["guarantee"])
+    print(sheet["guarantee"])
 
 
 def _parse_create(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace:
     cli.add_data_flags(parser)
+    cli.add_seed_flag(parser)
     cli.add_device_flag(parser)
-    cli.add_ckpt_flag(parser)
-    cli.add_anonymizer_flags(parser, online=False)
+    cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
+    cli.add_anonymizer_flags(parser, methods.RELEASING)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument(
         "--logs",
         type=Path,
         nargs="*",
         metavar="DIR",
-        help="results and audits to quote (default: assets/logs assets/logs_noise; of a release "
-        "with a guarantee, which does not cover figures of real rows, none)",
+        help="results and audits to quote (default: assets/logs assets/logs_noise; none for a "
+        "release with a guarantee, which does not cover figures of real rows)",
     )
-    parser.add_argument(
-        "--license", default="not stated", help="terms of use (default: not stated)"
-    )
-    parser.add_argument(
-        "--description", default="", help="what the data are, in a sentence or two"
-    )
+    terms = "terms of use (default: %(default)s)"
+    parser.add_argument("--license", default="not stated", metavar="TEXT", help=terms)
+    content = "what the data are, in a sentence or two"
+    parser.add_argument("--description", default="", metavar="TEXT", help=content)
     return parser.parse(argv)
 
 
@@ -89,31 +90,8 @@ def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
 
 def sample(parser: cli.Parser, argv: Sequence[str]) -> None:
     """Draw fresh rows from a bundle's decoder."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
-    parser.add_argument("--rows", type=cli.number(int, minimum=1), help="rows in all")
-    parser.add_argument("--seed", type=cli.number(int, minimum=0), default=42)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument(
-        "--class_distribution",
-        type=cli.number(float, minimum=0),
-        nargs="+",
-        metavar="W",
-        help="weight of each class for --rows (default: as released)",
-    )
-    parser.add_argument(
-        "--class_counts",
-        type=cli.number(int, minimum=0),
-        nargs="+",
-        metavar="N",
-        help="rows of each class, instead of --rows",
-    )
-    args = parser.parse(argv)
-    if (args.rows is None) == (args.class_counts is None):
-        raise InputError("sample needs either --rows or --class_counts")
-    if args.class_counts and args.class_distribution:
-        raise InputError("--class_counts leaves no --class_distribution to choose")
+    args = _parse_sample(parser, argv)
 
-    from src import database
     from src.bundle import contents, making
 
     drawn = making.sample(
@@ -123,8 +101,35 @@ def sample(parser: cli.Parser, argv: Sequence[str]) -> None:
         counts=args.class_counts,
         seed=args.seed,
     )
-    database.write(args.output, drawn)
-    print(f"{args.output}  {len(drawn)} rows, {drawn.embeddings.shape[1]} dimensions")
+    write(args.output, drawn)
+    print(f"{args.output}  {len(drawn)} rows, {drawn.dim} dimensions")
+
+
+def _parse_sample(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
+    cli.add_seed_flag(parser)
+    parser.add_argument("--rows", type=number(int, minimum=1), metavar="N", help="rows in all")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument(
+        "--class_distribution",
+        type=number(float, minimum=0),
+        nargs="+",
+        metavar="W",
+        help="weight of each class for --rows (default: as released)",
+    )
+    parser.add_argument(
+        "--class_counts",
+        type=number(int, minimum=0),
+        nargs="+",
+        metavar="N",
+        help="rows of each class, instead of --rows",
+    )
+    args = parser.parse(argv)
+    if (args.rows is None) == (args.class_counts is None):
+        raise InputError("sample needs either --rows or --class_counts")
+    if args.class_counts and args.class_distribution:
+        raise InputError("--class_distribution has no effect beside --class_counts")
+    return args
 
 
 COMMANDS = {"create": create, "verify": verify, "sample": sample}

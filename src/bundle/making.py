@@ -1,70 +1,102 @@
-"""Make a bundle of a release, and draw fresh rows from one."""
+"""What goes into the bundle of a release, and fresh rows drawn from a bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from src import anonymizers, results, seeding
-from src.anonymizers import ANONYMIZERS, Anonymizer, Resources
+from src.anonymizers import methods
+from src.anonymizers.base import Anonymizer, Sampled
 from src.anonymizers.cvae import draws
-from src.anonymizers.settings import DecoderSettings, Settings
-from src.audit import results as audits
+from src.anonymizers.settings import part
 from src.bundle import datasheet
 from src.bundle.contents import Bundle
-from src.database import IDENTITY, Database, EmbeddingSet, Splits, data_folder
-from src.errors import DataError, InputError
-from src.models.cvae import Decoder
+from src.core import records, seeding
+from src.core.devices import Resources
+from src.core.errors import DataError, InputError
+from src.core.records import Subject
+from src.database import IDENTITY, Database, EmbeddingSet, Splits
+from src.networks.cvae import Decoder
+
+MOST_ROWS = 1 << 40  # to draw at once; no memory holds them, and larger numbers overflow
 
 
-def make(
-    database: Database,
-    splits: Splits,
-    anonymizer: Anonymizer,
-    settings: Settings,
-    *,
-    seed: int,
-    resources: Resources,
-    logs: Sequence[Path],
-    license: str,
-    description: str,
-) -> Bundle:
-    """The bundle of a release that is in the database.
-
-    Args:
-        logs: folders with results and audits, whose figures of this release are quoted.
+def released_rows(
+    database: Database, anonymizer: Anonymizer, train: EmbeddingSet, *, seed: int
+) -> EmbeddingSet:
+    """The release that anonymize.py has made, with what others may know about it.
 
     Raises:
-        InputError: there is no such release, or its decoder is not there any more.
+        InputError: the release is the originals, does not exist or was made from other rows.
     """
     if anonymizer.name == IDENTITY:
         raise InputError("a bundle of 'identity' would give the originals away")
-    release_id = anonymizer.release_id(settings, seed)
-    released = database.release(release_id, splits.train)
-    rows = datasheet.public_rows(released, database.dataset, database.backbone)
-    decoder = None
-    online = ANONYMIZERS.get(f"{anonymizer.name}-online")
-    ids = {release_id}
-    if online is not None and isinstance(settings, DecoderSettings):
-        decoder = _decoder(online, settings, splits, released, seed, resources)
-        ids.add(online.release_id(settings, seed))
-    found, audited = _figures(database, logs, ids, splits.train, released)
-    sheet = datasheet.compose(
-        rows,
-        decoder,
-        release_id=release_id,
-        anonymizer=anonymizer,
-        settings=settings,
-        extraction=splits.train.meta,
-        results=found,
-        audits=audited,
-        license=license,
-        description=description,
-    )
-    return Bundle(rows, decoder, sheet)
+    released = database.read_release(anonymizer.release_id(seed), train)
+    return datasheet.public_rows(released, database.dataset, database.backbone)
+
+
+def decoder_of(
+    rows: EmbeddingSet, anonymizer: Anonymizer, splits: Splits, *, seed: int, resources: Resources
+) -> Decoder | None:
+    """The decoder that drew the released rows, and no other; None where they were not drawn.
+
+    Raises:
+        DataError: the decoder that is found or fitted now draws other rows. (With a guarantee,
+            giving both away would cost twice what is stated.)
+    """
+    if not isinstance(anonymizer, Sampled):
+        return None
+    decoder = anonymizer.decoder(splits.train, splits.val, seed=seed, resources=resources)
+    again = EmbeddingSet(*draws(decoder, seed=seed))
+    if again.fingerprint != rows.fingerprint:
+        raise DataError(
+            "the decoder in --ckpt_root did not draw the released rows; run anonymize.py again, "
+            "on the same --device and with the same --ckpt_root"
+        )
+    return decoder
+
+
+def subjects(anonymizer: Anonymizer, rows: EmbeddingSet, *, seed: int) -> list[Subject]:
+    """What records about the release are about: its rows, and fresh draws of its decoder."""
+    found = [anonymizer.subject(seed, rows)]
+    online = methods.ONLINE.get(f"{anonymizer.name}-online")
+    if online is not None:
+        found.append(part(anonymizer, online).subject(seed))
+    return found
+
+
+def quoted(
+    folders: Iterable[Path], subjects: Sequence[Subject], train: EmbeddingSet
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Results and audits in the folders that are about these subjects and these real rows."""
+    results, audits = [], []
+    for content in _records(folders):
+        if not any(_is_about(content, subject, train) for subject in subjects):
+            continue
+        if datasheet.is_result(content):
+            results.append(content)
+        elif datasheet.is_audit(content):
+            audits.append(content)
+    return results, audits
+
+
+def _records(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            content = records.read(path, {})
+            if content is not None:
+                yield content
+
+
+def _is_about(content: dict[str, Any], subject: Subject, train: EmbeddingSet) -> bool:
+    inputs = content.get("inputs")
+    expected = {"train": train.fingerprint, "release": subject.rows}
+    agrees = isinstance(inputs, dict) and expected.items() <= inputs.items()
+    return agrees and content.get("id") == subject.id
 
 
 def sample(
@@ -82,81 +114,42 @@ def sample(
         counts: or how many of each class.
 
     Raises:
-        InputError: the bundle has no decoder, or other classes than were given.
-        DataError: its numbers are too large to draw with.
+        InputError: the bundle has no decoder or other classes, or the rows are too many.
+        DataError: the decoder's numbers are too large to draw with.
     """
-    decoder, sheet = bundle.decoder, bundle.sheet
+    decoder, release = bundle.decoder, bundle.sheet["release"]
     if decoder is None:
-        raise InputError(
-            f"{sheet['release']} has no decoder to draw from: all its rows are in train.npz"
-        )
-    given = counts if counts is not None else weights
-    if given is not None and (len(given) != decoder.num_classes or sum(given) <= 0):
+        raise InputError(f"{release} has no decoder to draw from: all its rows are in train.npz")
+    total = sum(counts) if counts is not None else rows or 0
+    if total > MOST_ROWS:
+        raise InputError(f"{total} rows are too many: at most {MOST_ROWS} can be drawn at once")
+    generator = seeding.generator(seed, "bundle/sample")
+    if counts is not None:
+        given = _one_per_class(counts, torch.int64, decoder)
+        labels = torch.arange(len(given)).repeat_interleave(given)
+    else:
+        chances = decoder.class_weights
+        if weights is not None:
+            chances = _one_per_class(weights, torch.float32, decoder)
+        labels = torch.multinomial(chances, total, replacement=True, generator=generator)
+        labels = labels.sort().values
+    drawn = torch.cat(list(decoder.sample(labels, generator)))
+    if not drawn.isfinite().all():
+        raise DataError(f"the decoder of {release} draws numbers that are not finite")
+    meta = {**bundle.rows.meta, "seed": seed, "drawn_from": release}
+    return EmbeddingSet(drawn.numpy(), labels.numpy(), meta)
+
+
+def _one_per_class(given: Sequence[float], dtype: torch.dtype, decoder: Decoder) -> Tensor:
+    """Weights or counts of the classes [C].
+
+    Raises:
+        InputError: there are more or fewer than classes, or their sum cannot be used.
+    """
+    numbers = torch.tensor(given, dtype=dtype)
+    if len(given) != decoder.num_classes or not 0 < numbers.sum() < torch.inf:
         raise InputError(
             f"{decoder.num_classes} classes need as many numbers, not all 0, instead of "
             f"{' '.join(f'{value:g}' for value in given)}"
         )
-    generator = seeding.generator(seed, "bundle/sample")
-    if counts is not None:
-        labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    else:
-        chances = decoder.class_weights if weights is None else torch.tensor(weights)
-        assert rows is not None
-        labels = torch.multinomial(chances, rows, replacement=True, generator=generator)
-        labels = labels.sort().values
-    drawn = torch.cat(list(decoder.sample(labels, sheet["settings"]["variance"], generator)))
-    if not drawn.isfinite().all():
-        raise DataError(f"the decoder of {sheet['release']} draws numbers that are not finite")
-    meta = {**bundle.rows.meta, "seed": seed, "drawn_from": sheet["release"]}
-    return EmbeddingSet(drawn.numpy(), labels.numpy(), meta)
-
-
-def _decoder(
-    online: Anonymizer,
-    settings: DecoderSettings,
-    splits: Splits,
-    released: EmbeddingSet,
-    seed: int,
-    resources: Resources,
-) -> Decoder:
-    """The decoder that has drawn the released rows, and no other.
-
-    Raises:
-        DataError: the one that is found or fitted now draws other rows. (With a guarantee, giving
-            both away would cost twice what is stated.)
-    """
-    decoder = anonymizers.decoder(
-        online, settings, splits.train, splits.val, seed=seed, resources=resources
-    )
-    again = EmbeddingSet(*draws(decoder, settings.variance, seed=seed))
-    if again.fingerprint != released.fingerprint:
-        raise DataError(
-            "the decoder in --ckpt_root did not draw the released rows; run anonymize.py again, "
-            "on the same --device and with the same --ckpt_root"
-        )
-    return decoder
-
-
-def _figures(
-    database: Database,
-    logs: Sequence[Path],
-    ids: Collection[str],
-    train: EmbeddingSet,
-    released: EmbeddingSet,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Results and audits of a release under those ids, made from the files that are there now."""
-    kinds: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for root in logs:
-        folder = data_folder(root, database.dataset, database.backbone)
-        for path in sorted(folder.glob(f"{database.dataset}_*.json")):
-            audited = path.stem.endswith("_audit")
-            content = (audits if audited else results).read(path, {})
-            if content is None or content["id"] not in ids:
-                continue
-            inputs = content["inputs"]
-            if inputs["train"] == train.fingerprint and inputs["release"] in (
-                None,
-                released.fingerprint,
-            ):
-                kinds[audited].append(content)
-    return kinds
+    return numbers

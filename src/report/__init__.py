@@ -1,4 +1,4 @@
-"""Reports: the result files of a sweep → a list of runs, tables and figures.
+"""Reports: the result files of a sweep → a list of results, tables and figures.
 
 Nothing is fitted here, and the same files give the same report, byte for byte.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.report import collect, figures, published, tables
-from src.sweep.config import Sweep
+from src.report.grid import Sweep
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,23 @@ class Written:
 
 def check(sweep: Sweep) -> None:
     """Raise InputError before the work if the file of published values cannot be used."""
-    published.read(sweep.contents.published)
+    published.read(sweep.shown.published)
 
 
 def write(sweep: Sweep, output_root: Path, database_root: Path) -> Written:
     """Write `<output_root>/reports/<name>/`.
 
     Args:
-        database_root: embeddings for the projection, which is left out where they are not there.
+        database_root: embeddings for the projection, which is left out where they are missing.
 
     Raises:
-        DataError: the results of one data set were made from different embeddings.
-        InputError: the file of published values cannot be used, or a file not be written.
+        DataError: the results of one dataset were made from different embeddings.
+        InputError: the file of published values cannot be used, or a file cannot be written.
     """
     folder = output_root / "reports" / sweep.name
-    rows = collect.rows(sweep, output_root, database_root)
-    paper = published.read(sweep.contents.published)
-    table = tables.build(sweep, rows, paper)
-    files = [collect.write_csv(folder / "results.csv", sweep, rows)]
+    found = collect.found(sweep, output_root, database_root)
+    table = tables.build(sweep, found, published.read(sweep.shown.published))
+    files = [collect.write_csv(folder / "results.csv", sweep, found)]
     files += tables.write(folder, table)
-    drawn, notes = figures.draw(folder, sweep, rows, database_root)
-    return Written(tables.markdown(table), notes, [*files, *drawn])
+    drawn, notes = figures.draw(folder, sweep, found, database_root)
+    return Written(tables.as_markdown(table), notes, [*files, *drawn])

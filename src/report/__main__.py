@@ -15,14 +15,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the sweep and its results, write the report."""
     parser = cli.Parser(__doc__)
     parser.add_argument("sweep", type=Path, metavar="CONFIG", help="YAML file of the sweep")
-    cli.add_database_flag(parser)
-    cli.add_output_flag(parser, "assets/logs")
+    cli.add_folder_flag(parser, "--database_root", "assets/database", "embeddings")
+    cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
     args = parser.parse(argv)
 
     from src import report
-    from src.sweep import config
+    from src.report import grid
 
-    print(report.write(config.read(args.sweep), args.output_root, args.database_root))
+    sweep = grid.read(args.sweep)
+    print(report.write(sweep, args.output_root, args.database_root))
 
 
 if __name__ == "__main__":

@@ -5,151 +5,176 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src import results
-from src.audit import results as audits
+from src.anonymizers.base import Anonymizer
+from src.audit import records as audits
 from src.audit.measures import MEASURES
+from src.audit.records import Case
+from src.core import records
+from src.core.errors import DataError, InputError
+from src.core.files import write_text
 from src.database import Database
-from src.errors import DataError, InputError
-from src.files import write_text
-from src.sweep.config import Sweep, Variant
+from src.probing import results
+from src.probing.results import Trial
+from src.report.grid import Sweep
 
 
-class Row(NamedTuple):
-    """One result: a run at one noise level."""
+class Result(NamedTuple):
+    """A head's result at one noise level, and the metrics of its release's audit."""
 
     dataset: str
     backbone: str
-    variant: Variant
+    anonymizer: Anonymizer
     seed: int
     sigma: float
-    values: Mapping[str, float]  # of results.METRICS, and of MEASURES where there is an audit
+    values: Mapping[str, float]  # of results.METRICS and MEASURES, those that are known
     seconds: float
 
 
-def rows(sweep: Sweep, output_root: Path, database_root: Path) -> list[Row]:
-    """Every result that is there, whole, and made with the sweep's settings.
+@dataclass(frozen=True)
+class Average:
+    """The values of a metric over seeds, one or more."""
 
-    Where the embeddings are there, only results made from them count.
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """Their sample standard deviation; None for a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+def found(sweep: Sweep, output_root: Path, database_root: Path) -> list[Result]:
+    """Every result that exists, is whole, and was made with the sweep's settings.
+
+    Where the embeddings exist, only results made from them count.
 
     Raises:
-        DataError: results of one data set and backbone were made from different embeddings.
+        DataError: results of one dataset and backbone were made from different embeddings.
     """
-    found = []
-    for dataset, backbone in sweep.tables():
-        contents = _read(sweep, output_root, dataset, backbone)
-        audited = _audited(sweep, output_root, dataset, backbone)
-        found_here = [*contents.values(), *audited.values()]
-        inputs = _inputs(Database(database_root, dataset, backbone), found_here)
-        found += [
-            Row(
-                dataset,
-                backbone,
-                *key,
-                {name: content[name] for name in results.METRICS}
-                | _figures(audited.get(key[:2]), inputs, content["inputs"]["release"]),
-                content["seconds"],
-            )
-            for key, content in contents.items()
+    everything = []
+    for dataset, backbone in sweep.embedded():
+        contents = [
+            (anonymizer, content)
+            for anonymizer, trial in _trials(sweep, dataset, backbone)
+            if (content := _read(output_root, trial)) is not None
+        ]
+        database = Database(database_root, dataset, backbone)
+        inputs = _inputs(database, [_real(content) for _, content in contents])
+        everything += [
+            _result(anonymizer, content, _audited(sweep, output_root, content))
+            for anonymizer, content in contents
             if _real(content) == inputs
         ]
-    return found
+    return everything
 
 
-def _read(
-    sweep: Sweep, output_root: Path, dataset: str, backbone: str
-) -> dict[tuple[Variant, int, float], dict[str, Any]]:
-    contents = {}
-    for variant in sweep.variants:
-        for seed in sweep.seeds:
-            for sigma in sweep.sigma:
-                release_id = variant.release_id(seed)
-                expected = {
-                    "id": release_id,
-                    "anonymizer": variant.anonymizer.name,
-                    "settings": variant.values,
-                    "head": asdict(sweep.head),
-                    "seed": seed,
-                    "sigma": sigma,
-                }
-                path = results.result_path(output_root, dataset, backbone, release_id, seed, sigma)
-                content = results.read(path, expected)
-                if content is not None:
-                    contents[variant, seed, sigma] = content
-    return contents
+def write_csv(path: Path, sweep: Sweep, found: Sequence[Result]) -> Path:
+    """Write a line per result: names, every setting, metrics (utility in percent), seconds."""
+    settings = list(dict.fromkeys(name for a in sweep.anonymizers for name in asdict(a)))
+    head = {f"head_{name}": value for name, value in asdict(sweep.head).items()}
+    metrics = (*results.METRICS, *(MEASURES if sweep.audit else ()))
+    names = ("dataset", "backbone", "anonymizer", *settings, *head, "seed", "sigma")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *metrics, "seconds"])
+    for result in found:
+        given = asdict(result.anonymizer)
+        writer.writerow(
+            [
+                *(result.dataset, result.backbone, result.anonymizer.name),
+                *(given.get(name, "") for name in settings),
+                *(*head.values(), result.seed, result.sigma),
+                *(result.values.get(name, "") for name in metrics),
+                result.seconds,
+            ]
+        )
+    write_text(path, text.getvalue())
+    return path
 
 
-def _audited(
-    sweep: Sweep, output_root: Path, dataset: str, backbone: str
-) -> dict[tuple[Variant, int], dict[str, Any]]:
-    """The audits that are there, whole, and made with the sweep's settings."""
-    contents = {}
-    for variant, seed in itertools.product(sweep.variants if sweep.audit else (), sweep.seeds):
-        release_id = variant.release_id(seed)
-        expected = {
-            "id": release_id,
-            "anonymizer": variant.anonymizer.name,
-            "settings": variant.values,
-            "seed": seed,
-            "audit": asdict(sweep.audit) if sweep.audit else None,
-        }
-        path = audits.audit_path(output_root, dataset, backbone, release_id, seed)
-        content = audits.read(path, expected)
-        if content is not None:
-            contents[variant, seed] = content
-    return contents
+def _trials(sweep: Sweep, dataset: str, backbone: str) -> Iterator[tuple[Anonymizer, Trial]]:
+    """Each trial of the sweep, without its inputs: those are in its file."""
+    for (anonymizer, seed), sigma in itertools.product(sweep.seeded(), sweep.sigma):
+        subject = anonymizer.subject(seed)
+        trial = Trial(
+            dataset=dataset,
+            backbone=backbone,
+            id=subject.id,
+            anonymizer=subject.anonymizer,
+            settings=subject.settings,
+            head=sweep.head,
+            seed=seed,
+            sigma=sigma,
+            inputs={},
+        )
+        yield anonymizer, trial
 
 
-def _figures(
-    audit: Mapping[str, Any] | None, inputs: Mapping[str, str], release: str | None
-) -> dict[str, float]:
-    """The figures of an audit of this release of these embeddings, without those that are n/a."""
-    if audit is None or audit["inputs"] != {**inputs, "release": release}:
-        return {}
-    values = {key: row["value"]["value"] for key, row in audit["figures"].items()}
-    return {key: value for key, value in values.items() if value is not None}
+def _read(output_root: Path, trial: Trial) -> dict[str, Any] | None:
+    expected = {name: value for name, value in asdict(trial).items() if name != "inputs"}
+    content = results.whole(records.read(trial.path(output_root), expected))
+    return content if content and isinstance(content.get("inputs"), dict) else None
 
 
-def _inputs(database: Database, contents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Fingerprints of the real embeddings that results must have been made from."""
+def _real(content: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprints of the real embeddings that a result was made from."""
+    return {name: value for name, value in content["inputs"].items() if name != "release"}
+
+
+def _inputs(database: Database, seen: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Those that results must have been made from."""
     try:
-        return database.splits().fingerprints
-    except InputError:  # not there: the results have to agree with each other
-        distinct = {tuple(sorted(_real(content).items())) for content in contents}
+        return database.read().fingerprints
+    except InputError:  # not available: the results have to agree with each other
+        distinct = [real for number, real in enumerate(seen) if real not in seen[:number]]
     if len(distinct) > 1:
         raise DataError(
             f"results of {database.dataset}/{database.backbone} were made from {len(distinct)} "
             f"different sets of embeddings, and {database.folder} does not say which counts; "
             "run the sweep again"
         )
-    return dict(next(iter(distinct), ()))
+    return distinct[0] if distinct else {}
 
 
-def _real(content: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in content["inputs"].items() if name != "release"}
+def _audited(sweep: Sweep, output_root: Path, content: Mapping[str, Any]) -> dict[str, float]:
+    """The known metrics of the audit of the very release that a result is about."""
+    if sweep.audit is None:
+        return {}
+    case = Case(
+        dataset=content["dataset"],
+        backbone=content["backbone"],
+        id=content["id"],
+        anonymizer=content["anonymizer"],
+        settings=content["settings"],
+        seed=content["seed"],
+        audit=sweep.audit,
+        inputs=content["inputs"],
+    )
+    audit = audits.read(output_root, case) or {"figures": {}}
+    values = {key: row["value"]["value"] for key, row in audit["figures"].items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def write_csv(path: Path, sweep: Sweep, rows: Sequence[Row]) -> Path:
-    """Write a line for each row: names, every setting, metrics (in percent), seconds."""
-    settings = list(dict.fromkeys(name for v in sweep.variants for name in v.values))
-    head = {f"head_{name}": value for name, value in asdict(sweep.head).items()}
-    names = ("dataset", "backbone", "anonymizer", *settings, *head, "seed", "sigma")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    metrics = (*results.METRICS, *(MEASURES if sweep.audit else ()))
-    writer.writerow([*names, *metrics, "seconds"])
-    for row in rows:
-        values = [row.variant.values.get(name, "") for name in settings]
-        figures = [row.values.get(name, "") for name in metrics]
-        writer.writerow(
-            [
-                *(row.dataset, row.backbone, row.variant.anonymizer.name, *values),
-                *(*head.values(), row.seed, row.sigma, *figures, row.seconds),
-            ]
-        )
-    write_text(path, text.getvalue())
-    return path
+def _result(
+    anonymizer: Anonymizer, content: Mapping[str, Any], audited: Mapping[str, float]
+) -> Result:
+    own = {name: content[name] for name in results.METRICS if content[name] is not None}
+    return Result(
+        dataset=content["dataset"],
+        backbone=content["backbone"],
+        anonymizer=anonymizer,
+        seed=content["seed"],
+        sigma=content["sigma"],
+        values={**own, **audited},
+        seconds=content["seconds"],
+    )

@@ -3,101 +3,108 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src import results
+from src.anonymizers import methods
 from src.audit.measures import MEASURES
+from src.core.errors import InputError
+from src.core.files import replacing
 from src.database import IDENTITY, Database, EmbeddingSet
-from src.errors import InputError
-from src.files import replacing
-from src.report.collect import Row
-from src.sweep.config import Sweep
+from src.probing import results
+from src.report.collect import Average, Result
+from src.report.grid import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANEL, _LEGEND = (3.0, 2.5), 1.8  # inches: width and height, width
-_STYLE: dict[Any, float] = {
+PANEL, LEGEND = (3.0, 2.5), 1.8  # inches: width and height, width
+STYLE: dict[Any, float] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "lines.markersize": 5,
     "legend.markerscale": 1.5,
 }
-_MARKS = "osD^vP*X<>"
-_POINTS = 1000  # most points of a projection's panel
-_MOST_NAMED = 20  # classes that a legend lists
+MARKS = "osD^vP*X<>"
+MOST_POINTS = 1000  # in a panel of the projection
+MOST_NAMED = 20  # classes that a legend lists
 # Files that do not say when or by which version they were made: the same data, the same bytes.
-_METADATA: dict[str, dict[str, None]] = {
+METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
 
 
 def draw(
-    folder: Path, sweep: Sweep, rows: Sequence[Row], database_root: Path
+    folder: Path, sweep: Sweep, found: Sequence[Result], database_root: Path
 ) -> tuple[list[Path], list[str]]:
     """Draw what the sweep's report shows → the files, and notes on what had to be left out."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
-        return _draw(folder, sweep, rows, database_root)
-
-
-def _draw(
-    folder: Path, sweep: Sweep, rows: Sequence[Row], database_root: Path
-) -> tuple[list[Path], list[str]]:
     files: list[Path] = []
     notes: list[str] = []
-    for name in sweep.contents.figures:
-        if name == "projection":
-            for dataset, backbone in sweep.tables():
-                database = Database(database_root, dataset, backbone)
-                try:
-                    figure = _projection(database, sweep)
-                except InputError as error:
-                    notes.append(f"no projection of {dataset}/{backbone}: {error}")
-                    continue
-                files += _save(figure, folder / f"projection_{dataset}_{database.folder.name}")
-        elif not rows or (name == "auc_sigma" and len(sweep.sigma) < 2):
-            reason = "one noise level makes no curve" if rows else "there are no results"
-            notes.append(f"no {name}: {reason}")
-        else:
-            metric = name.removeprefix("auc_")
-            against = results.DISTANCE if metric == "distance" else metric
-            panel = _auc_sigma if name == "auc_sigma" else partial(_auc_against, against)
-            files += _save(_grid(sweep, rows, panel), folder / name)
+    with matplotlib.rc_context(STYLE):
+        for name in sweep.shown.figures:
+            if name == "projection":
+                pictures = _projections(sweep, database_root)
+            else:
+                pictures = iter([(name, _comparison(name, sweep, found))])
+            for stem, picture in pictures:
+                if isinstance(picture, str):
+                    notes.append(f"no {picture}")
+                else:
+                    files += _save(picture, folder / stem)
     return files, notes
 
 
-def _grid(sweep: Sweep, rows: Sequence[Row], panel: Callable[..., None]) -> Figure:
-    """A panel for each data set and backbone, the same look for a variant in all of them."""
-    tables = list(sweep.tables())
-    figure, axes = _panels(len(tables), most_columns=4)
-    for (dataset, backbone), ax in zip(tables, axes, strict=True):
-        ours = [row for row in rows if (row.dataset, row.backbone) == (dataset, backbone)]
-        for number, variant in enumerate(sweep.variants):
-            look = {"color": f"C{number % 10}", "marker": _MARKS[number % len(_MARKS)]}
-            panel(ax, sweep, [row for row in ours if row.variant == variant], variant.label, look)
-        ax.set_title(f"{dataset}, {backbone}")
+def _projections(sweep: Sweep, database_root: Path) -> Iterator[tuple[str, Figure | str]]:
+    """A name and a figure per dataset and backbone, or what is left out and why."""
+    for dataset, backbone in sweep.embedded():
+        database = Database(database_root, dataset, backbone)
+        stem = f"projection_{dataset}_{database.folder.name}"
+        try:
+            yield stem, _projection(database, sweep)
+        except InputError as error:
+            yield stem, f"projection of {dataset}/{backbone}: {error}"
+
+
+def _comparison(name: str, sweep: Sweep, found: Sequence[Result]) -> Figure | str:
+    """The figure of that name, a panel per dataset and backbone; or that it is left out and why.
+
+    An anonymizer looks the same in all panels.
+    """
+    if not found:
+        return f"{name}: there are no results"
+    if name == "auc_sigma" and len(sweep.sigma) < 2:
+        return f"{name}: one noise level makes no curve"
+    metric = name.removeprefix("auc_")
+    against = partial(_auc_against, results.DISTANCE if metric == "distance" else metric)
+    plot: Callable[..., None] = _auc_sigma if name == "auc_sigma" else against
+    pairs = list(sweep.embedded())
+    figure, axes = _panels(len(pairs), most_columns=4)
+    for pair, ax in zip(pairs, axes, strict=True):
+        here = [result for result in found if (result.dataset, result.backbone) == pair]
+        for number, anonymizer in enumerate(sweep.anonymizers):
+            look = {"color": f"C{number % 10}", "marker": MARKS[number % len(MARKS)]}
+            ours = [result for result in here if result.anonymizer == anonymizer]
+            plot(ax, sweep, ours, {**look, "label": anonymizer.label})
+        ax.set_title(", ".join(pair))
     _legend(figure, axes)
     return figure
 
 
-def _auc_sigma(
-    ax: Axes, sweep: Sweep, rows: Sequence[Row], label: str, look: dict[str, Any]
-) -> None:
+def _auc_sigma(ax: Axes, sweep: Sweep, ours: Sequence[Result], look: dict[str, Any]) -> None:
     """A line of means over noise levels, with a band of one standard deviation over seeds."""
-    levels = [s for s in sorted(sweep.sigma) if any(row.sigma == s for row in rows)]
-    values = [_mean_and_deviation(rows, "auc", s) for s in levels]
-    means, deviations = np.array(values).reshape(-1, 2).T
-    ax.plot(levels, means, label=label, **look)
+    levels = [s for s in sorted(sweep.sigma) if any(result.sigma == s for result in ours)]
+    averages = [_average(ours, "auc", sigma) for sigma in levels]
+    means = np.array([average.mean for average in averages])
+    deviations = np.array([average.deviation or 0.0 for average in averages])
+    ax.plot(levels, means, **look)
     ax.fill_between(
         levels, means - deviations, means + deviations, color=look["color"], alpha=0.2, linewidth=0
     )
@@ -105,28 +112,31 @@ def _auc_sigma(
 
 
 def _auc_against(
-    metric: str, ax: Axes, sweep: Sweep, rows: Sequence[Row], label: str, look: dict[str, Any]
+    metric: str, ax: Axes, sweep: Sweep, ours: Sequence[Result], look: dict[str, Any]
 ) -> None:
-    """One mark with its standard deviations over seeds, at the smallest noise level."""
-    sigma = min(sweep.sigma)
-    rows = [row for row in rows if row.sigma == sigma and metric in row.values]
-    if not rows:
+    """One mark with its standard deviations over seeds, at the table's first noise level."""
+    sigma = sweep.shown.sigma[0]
+    known = [result for result in ours if result.sigma == sigma and metric in result.values]
+    if not known:
         return
-    against, against_sd = _mean_and_deviation(rows, metric, sigma)
-    auc, auc_sd = _mean_and_deviation(rows, "auc", sigma)
+    x, y = (_average(known, name, sigma) for name in (metric, "auc"))
     ax.errorbar(
-        [against], [auc], xerr=[against_sd], yerr=[auc_sd], label=label, linestyle="none", **look
+        [x.mean],
+        [y.mean],
+        xerr=[x.deviation or 0.0],
+        yerr=[y.deviation or 0.0],
+        linestyle="none",
+        **look,
     )
     noise = f" at σ = {sigma:g}" if sigma else ""
-    title = (
-        MEASURES[metric].label if metric in MEASURES else "mean distance to the nearest original"
-    )
+    title = "mean distance to the nearest original"
+    if metric in MEASURES:
+        title = MEASURES[metric].label
     ax.set(xlabel=title, ylabel=f"AUC (%){noise}")
 
 
-def _mean_and_deviation(rows: Sequence[Row], metric: str, sigma: float) -> tuple[float, float]:
-    values = [row.values[metric] for row in rows if row.sigma == sigma]
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+def _average(ours: Sequence[Result], metric: str, sigma: float) -> Average:
+    return Average(tuple(result.values[metric] for result in ours if result.sigma == sigma))
 
 
 def _projection(database: Database, sweep: Sweep) -> Figure:
@@ -141,20 +151,20 @@ def _projection(database: Database, sweep: Sweep) -> Figure:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    train = database.splits().train
+    train = database.read().train
     if min(train.embeddings.shape) < 2:
         raise InputError("two components need two rows and two dimensions")
     released = {"real": train} | {
-        variant.label: database.release(variant.release_id(sweep.seeds[0]), train)
-        for variant in sweep.variants
-        if variant.anonymizer.name != IDENTITY and not variant.anonymizer.online
+        anonymizer.label: database.read_release(anonymizer.release_id(sweep.seeds[0]), train)
+        for anonymizer in sweep.anonymizers
+        if anonymizer.name != IDENTITY and anonymizer.name not in methods.ONLINE
     }
     components = make_pipeline(StandardScaler(), PCA(2, svd_solver="full")).fit(train.embeddings)
     figure, axes = _panels(len(released), most_columns=3, sharex=True, sharey=True)
     for (label, data), ax in zip(released.items(), axes, strict=True):
         _scatter(ax, components.transform, data, train)
         ax.set_title(label)
-    if train.num_classes <= _MOST_NAMED:
+    if train.num_classes <= MOST_NAMED:
         _legend(figure, axes)
     figure.suptitle(f"{database.dataset}, {database.backbone}: main components of the real rows")
     return figure
@@ -165,32 +175,35 @@ def _scatter(
 ) -> None:
     import matplotlib
 
-    colours = matplotlib.colormaps["tab10" if train.num_classes <= 10 else "turbo"]
-    spread = max(train.num_classes - 1, 10 if train.num_classes <= 10 else 1)
-    chosen = np.linspace(0, len(data) - 1, min(_POINTS, len(data))).round().astype(int)
+    few = train.num_classes <= 10  # as the colours of tab10, which are taken by number
+    colours = matplotlib.colormaps["tab10" if few else "turbo"]
+    chosen = np.linspace(0, len(data) - 1, min(MOST_POINTS, len(data))).round().astype(int)
     points, labels = project(data.embeddings[chosen]), data.labels[chosen]
     for label, name in enumerate(train.class_names):
         x, y = points[labels == label].T
-        colour = colours(label / spread if train.num_classes > 10 else label)
+        colour = colours(label if few else label / (train.num_classes - 1))
         shown = name.encode("utf-8", "replace").decode().replace("$", r"\$")  # no formula
         ax.plot(x, y, ".", alpha=0.7, markeredgewidth=0, color=colour, label=shown.lstrip("_"))
 
 
-def _panels(count: int, *, most_columns: int, **options: Any) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, *, most_columns: int, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     columns = min(count, most_columns)
     lines = math.ceil(count / columns)
-    size = (_PANEL[0] * columns + _LEGEND, _PANEL[1] * lines)
+    size = (PANEL[0] * columns + LEGEND, PANEL[1] * lines)
     figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(lines, columns, squeeze=False, **options).flat)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    axes = list(grid.flat)
     for ax in axes[count:]:
         ax.remove()
     return figure, axes[:count]
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend beside all panels, an entry for each name in any of them."""
+    """One legend beside all panels, an entry per name in any of them."""
     entries: dict[str, Any] = {}
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
@@ -200,7 +213,7 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
     files = []
-    for kind, metadata in _METADATA.items():
+    for kind, metadata in METADATA.items():
         path = stem.parent / f"{stem.name}.{kind}"
         with replacing(path) as temporary:
             figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)

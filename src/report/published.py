@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src import results
-from src.errors import InputError
-from src.files import read_yaml
-from src.sweep.config import Variant, expanded
+from src.anonymizers.base import Anonymizer
+from src.core.errors import InputError
+from src.core.files import read_yaml
+from src.probing import results
+from src.report.grid import expanded, is_number, located
 
 
 class Key(NamedTuple):
-    """What a published value is a value of."""
+    """The quantity of a published value."""
 
     dataset: str
     backbone: str
-    variant: Variant
+    anonymizer: Anonymizer
     metric: str
     sigma: float | None  # None for the distance, which has no noise
 
 
-class Value(NamedTuple):
-    """A published value, and the table it stands in."""
+class Published(NamedTuple):
+    """A published value, and the table that has it."""
 
     value: float
     source: str
 
 
-def read(path: Path | None) -> dict[Key, Value]:
+def read(path: Path | None) -> dict[Key, Published]:
     """Read published values; without a file there are none.
 
     Raises:
-        InputError: the file cannot be read, or an entry of it is not in its format.
+        InputError: the file cannot be read, or an entry of it is invalid.
     """
-    found: dict[Key, Value] = {}
+    found: dict[Key, Published] = {}
     for source, entries in (read_yaml(path) if path else {}).items():
         if not isinstance(entries, list):
             raise InputError(f"{path}: '{source}' must be a list of entries")
         for number, entry in enumerate(entries, start=1):
-            try:
+            with located(f"{path}: '{source}', entry {number}"):
                 values = _values(str(source), entry)
                 if twice := found.keys() & values.keys():
                     other = found[twice.pop()].source
-                    raise InputError(f"'{other}' has a value of the same quantity already")
+                    raise InputError(f"'{other}' already has a value of the same quantity")
                 found |= values
-            except InputError as error:
-                raise InputError(f"{path}: '{source}', entry {number}: {error}") from error
     return found
 
 
-def _values(source: str, entry: Any) -> dict[Key, Value]:
+def _values(source: str, entry: Any) -> dict[Key, Published]:
     rest = dict(entry) if isinstance(entry, dict) else {}
     for name in ("dataset", "backbone", "anonymizer"):
         if not isinstance(rest.get(name), str):
@@ -59,18 +57,16 @@ def _values(source: str, entry: Any) -> dict[Key, Value]:
     dataset, backbone, sigma = rest.pop("dataset"), rest.pop("backbone"), rest.pop("sigma", 0.0)
     values = {name: rest.pop(name) for name in results.METRICS if name in rest}
     for name, value in (*values.items(), ("sigma", sigma)):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not is_number(value):
             raise InputError(f"{name} is {value!r}; it must be a number")
     if not values:
         raise InputError(f"it has no value of {', '.join(results.METRICS)}")
     for name, value in rest.items():
         if isinstance(value, list):
             raise InputError(f"{name} must be one value, not {value}")
-    (variant,) = expanded(rest)
+    (anonymizer,) = expanded(rest)
+    levels = {name: None if name == results.DISTANCE else float(sigma) for name in values}
     return {
-        Key(dataset, backbone, variant, m, None if m == results.DISTANCE else float(sigma)): Value(
-            float(value), source
-        )
-        for m, value in values.items()
+        Key(dataset, backbone, anonymizer, name, levels[name]): Published(float(value), source)
+        for name, value in values.items()
     }

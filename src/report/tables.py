@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from src import results
+from src.anonymizers import methods
+from src.anonymizers.base import Anonymizer
 from src.audit.measures import MEASURES
+from src.core.files import number_name, write_text
+from src.core.tables import markdown, mean_and_deviation
 from src.database import IDENTITY
-from src.files import number_name, write_text
-from src.report.collect import Row
-from src.report.published import Key, Value
-from src.sweep.config import Sweep, Variant
+from src.probing import results
+from src.report.collect import Average, Result
+from src.report.grid import Sweep
+from src.report.published import Key, Published
 
-_TITLES = {
+TITLES = {
     "auc": "AUC (%)",
     "accuracy": "accuracy (%)",
     "balanced_accuracy": "balanced accuracy (%)",
     results.DISTANCE: "distance",
-    **{key: row.label for key, row in MEASURES.items()},
+    **{key: measure.label for key, measure in MEASURES.items()},
 }
-_LATEX = {
+NAMES = ("dataset", "backbone", "anonymizer")  # the first columns
+LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -45,7 +47,7 @@ class Column(NamedTuple):
 
     @property
     def decimals(self) -> int:
-        """Digits that are shown after the point."""
+        """Digits shown after the point."""
         return 2 if self.metric in results.UTILITY else 3
 
     @property
@@ -53,39 +55,42 @@ class Column(NamedTuple):
         """-1 where lower is better, else 1."""
         return -1 if self.metric in MEASURES and MEASURES[self.metric].lower_is_better else 1
 
-    def show(self, value: float | None) -> str:
-        """The value as the table has it."""
-        return "" if value is None else f"{value:.{self.decimals}f}"
-
-
-class Cell(NamedTuple):
-    """Mean over seeds, and their sample standard deviation where there are two or more."""
-
-    mean: float
-    deviation: float | None
+    def merit(self, cell: Average) -> float:
+        """The mean as the table shows it, the higher the better."""
+        return self.sign * round(cell.mean, self.decimals)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A variant on one data set and backbone; no cells where no seed is complete."""
+    """An anonymizer on one dataset and backbone; no cells where no seed is complete."""
 
     dataset: str
     backbone: str
-    variant: Variant
+    anonymizer: Anonymizer
     seeds: list[int]
     missing: list[int]
-    cells: dict[Column, Cell]
-    published: dict[Column, Value]
+    cells: dict[Column, Average]
+    published: dict[Column, Published]
+
+    @property
+    def competes(self) -> bool:
+        """Whether it can be the best."""
+        return self.anonymizer.name != IDENTITY and not self.missing
+
+    @property
+    def names(self) -> list[str]:
+        """What the first columns hold."""
+        return [self.dataset, self.backbone, self.anonymizer.label]
 
 
 @dataclass(frozen=True)
 class Table:
-    """All lines, and the columns in which each has the best value of its data set."""
+    """All lines, and the columns in which each has the best value of its dataset."""
 
     seeds: Sequence[int]
     columns: list[Column]
     lines: list[Line]
-    best: list[set[Column]]  # for each line
+    best: list[set[Column]]  # per line
 
     @property
     def shown_published(self) -> list[Column]:
@@ -93,103 +98,97 @@ class Table:
         return [c for c in self.columns if any(c in line.published for line in self.lines)]
 
 
-def build(sweep: Sweep, rows: Iterable[Row], paper: Mapping[Key, Value]) -> Table:
+def build(sweep: Sweep, found: Iterable[Result], paper: Mapping[Key, Published]) -> Table:
     """Average over the seeds that have a result at every noise level of the table."""
-    contents = sweep.contents
     columns = [
         Column(metric, sigma)
-        for metric in contents.metrics
-        for sigma in (contents.sigma if metric in results.UTILITY else [None])
+        for metric in sweep.shown.metrics
+        for sigma in (sweep.shown.sigma if metric in results.UTILITY else [None])
     ]
-    found: dict[tuple[str, str, Variant], dict[int, dict[float, Row]]] = {}
-    for row in rows:
-        by_seed = found.setdefault((row.dataset, row.backbone, row.variant), {})
-        by_seed.setdefault(row.seed, {})[row.sigma] = row
+    by_line: dict[tuple[str, str, Anonymizer], dict[int, dict[float, Result]]] = {}
+    for result in found:
+        by_seed = by_line.setdefault((result.dataset, result.backbone, result.anonymizer), {})
+        by_seed.setdefault(result.seed, {})[result.sigma] = result
     lines = []
-    for (dataset, backbone), variant in itertools.product(sweep.tables(), sweep.variants):
-        by_seed = found.get((dataset, backbone, variant), {})
-        seeds = [s for s in sweep.seeds if _complete(by_seed.get(s, {}), variant, columns, sweep)]
-        found_at = {c: contents.sigma[0] if c.sigma is None else c.sigma for c in columns}
-        values = {
-            c: [v for s in seeds if (v := by_seed[s][at].values.get(c.metric)) is not None]
-            for c, at in found_at.items()
-        }
-        known = {c: paper.get(Key(dataset, backbone, variant, *c)) for c in columns}
-        lines.append(
-            Line(
-                dataset,
-                backbone,
-                variant,
-                seeds,
-                [s for s in sweep.seeds if s not in seeds],
-                {c: _cell(v) for c, v in values.items() if v and len(v) == len(seeds)},
-                {c: value for c, value in known.items() if value},
-            )
-        )
+    for dataset, backbone in sweep.embedded():
+        for anonymizer in sweep.anonymizers:
+            key = (dataset, backbone, anonymizer)
+            by_seed = {
+                seed: by_sigma
+                for seed, by_sigma in by_line.get(key, {}).items()
+                if _is_complete(by_sigma, anonymizer, columns, sweep)
+            }
+            known = {c: value for c in columns if (value := paper.get(Key(*key, *c)))}
+            seeds = [seed for seed in sweep.seeds if seed in by_seed]
+            missing = [seed for seed in sweep.seeds if seed not in by_seed]
+            cells = _cells(columns, [by_seed[seed] for seed in seeds], sweep.shown.sigma[0])
+            lines.append(Line(*key, seeds, missing, cells, known))
     return Table(sweep.seeds, columns, lines, [_best(line, lines) for line in lines])
 
 
-def _complete(
-    by_sigma: Mapping[float, Row], variant: Variant, columns: Iterable[Column], sweep: Sweep
-) -> bool:
+def _is_complete(
+    by_sigma: Mapping[float, Result], anonymizer: Anonymizer, columns: Iterable[Column],
+    sweep: Sweep,
+) -> bool:  # fmt: skip
     """Whether a seed has all results that the table shows, and its audit if it shows one."""
-    if not set(sweep.contents.sigma) <= set(by_sigma):
+    if not set(sweep.shown.sigma) <= by_sigma.keys():
         return False
-    audited = any(c.metric in MEASURES for c in columns) and not variant.anonymizer.online
-    return not audited or not by_sigma[sweep.contents.sigma[0]].values.keys().isdisjoint(MEASURES)
+    if anonymizer.name in methods.ONLINE or not any(c.metric in MEASURES for c in columns):
+        return True
+    return not by_sigma[sweep.shown.sigma[0]].values.keys().isdisjoint(MEASURES)
 
 
-def _cell(values: Sequence[float]) -> Cell:
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Cell(statistics.fmean(values), deviation)
+def _cells(
+    columns: Iterable[Column], seeds: Sequence[Mapping[float, Result]], first: float
+) -> dict[Column, Average]:
+    """The columns whose metric is known for all of these seeds, one or more.
+
+    Args:
+        first: the noise level of the results from which metrics without one are taken.
+    """
+    cells = {}
+    for column in columns:
+        at = first if column.sigma is None else column.sigma
+        values = [by_sigma[at].values.get(column.metric) for by_sigma in seeds]
+        known = tuple(value for value in values if value is not None)
+        if known and len(known) == len(values):
+            cells[column] = Average(known)
+    return cells
 
 
 def _best(line: Line, lines: Iterable[Line]) -> set[Column]:
     """The columns where a line is the best, as shown, of those that compete with it."""
-    rivals = [
-        other
-        for other in lines
-        if (other.dataset, other.backbone) == (line.dataset, line.backbone) and _competes(other)
-    ]
-    if line not in rivals:
+    if not line.competes:
         return set()
+    place = (line.dataset, line.backbone)
+    rivals = [other for other in lines if (other.dataset, other.backbone) == place]
     return {
         column
         for column, cell in line.cells.items()
-        if column.sign * float(column.show(cell.mean))
+        if column.merit(cell)
         == max(
-            column.sign * float(column.show(other.cells[column].mean))
+            column.merit(other.cells[column])
             for other in rivals
-            if column in other.cells
+            if other.competes and column in other.cells
         )
     }
 
 
-def _competes(line: Line) -> bool:
-    return line.variant.anonymizer.name != IDENTITY and not line.missing
-
-
 def write(folder: Path, table: Table) -> list[Path]:
     """Write table.md, table.tex and table.csv."""
-    made = {"md": markdown(table), "tex": latex(table), "csv": values_csv(table)}
+    made = {"md": as_markdown(table), "tex": as_latex(table), "csv": as_csv(table)}
     for ending, text in made.items():
         write_text(folder / f"table.{ending}", text)
     return [folder / f"table.{ending}" for ending in made]
 
 
-def markdown(table: Table) -> str:
+def as_markdown(table: Table) -> str:
     """The table and its notes in Markdown."""
-    text = [[cell.replace("|", "\\|") for cell in line] for line in _text(table, "**{}**")]
-    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in text
-    ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join([*lines, "", *_notes(table)]) + "\n"
+    header, *lines = _text(table, "**{}**")
+    return "\n".join([markdown(header, lines), "", *_notes(table)]) + "\n"
 
 
-def latex(table: Table) -> str:
+def as_latex(table: Table) -> str:
     """The table for LaTeX with the package booktabs; its notes as comments above."""
     header, *lines = _text(table, "\0{}\1")
     rows = []
@@ -200,11 +199,11 @@ def latex(table: Table) -> str:
         previous = (line.dataset, line.backbone)
         escaped = " & ".join(map(_escaped, text))
         rows.append(escaped.replace("\0", r"\textbf{").replace("\1", "}") + r" \\")
-    names = 3
+    alignment = "l" * len(NAMES) + "r" * (len(header) - len(NAMES) - 1) + "l"
     return "\n".join(
         [
             *(f"% {note}" for note in _notes(table)),
-            rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(header) - names - 1)}l}}",
+            rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             " & ".join(map(_escaped, header)) + r" \\",
             r"\midrule",
@@ -216,21 +215,18 @@ def latex(table: Table) -> str:
     )
 
 
-def values_csv(table: Table) -> str:
+def as_csv(table: Table) -> str:
     """The numbers of the table, unrounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = ["dataset", "backbone", "anonymizer", "seeds", "missing_seeds"]
+    header = [*NAMES, "seeds", "missing_seeds"]
     for column in table.columns:
-        name = column.metric + (
-            "" if column.sigma is None else f"_sigma{number_name(column.sigma)}"
-        )
-        header += [f"{name}_mean", f"{name}_sd", f"{name}_best"]
-        header += [f"{name}_published"] * (column in table.shown_published)
+        noise = "" if column.sigma is None else f"_sigma{number_name(column.sigma)}"
+        endings = ["mean", "sd", "best", *["published"] * (column in table.shown_published)]
+        header += [f"{column.metric}{noise}_{ending}" for ending in endings]
     writer.writerow(header)
     for line, best in zip(table.lines, table.best, strict=True):
-        values: list[object] = [line.dataset, line.backbone, line.variant.label]
-        values += [len(line.seeds), " ".join(map(str, line.missing))]
+        values: list[object] = [*line.names, len(line.seeds), " ".join(map(str, line.missing))]
         for column in table.columns:
             cell = line.cells.get(column)
             values += [cell.mean, cell.deviation, int(column in best)] if cell else ["", "", ""]
@@ -241,20 +237,20 @@ def values_csv(table: Table) -> str:
 
 
 def _text(table: Table, bold: str) -> list[list[str]]:
-    """Header and lines as they are shown, before any markup but that of bold."""
-    header = ["data set", "backbone", "anonymizer"]
+    """Header and lines as they are shown, before any markup except that of bold."""
+    header = list(NAMES)
     for column in table.columns:
         header.append(_title(column, table))
         header += ["published"] * (column in table.shown_published)
     text = [[*header, "seeds"]]
     for line, best in zip(table.lines, table.best, strict=True):
-        cells = [line.dataset, line.backbone, line.variant.label]
+        cells = line.names
         for column in table.columns:
-            shown = _shown(line.cells.get(column), column)
+            cell, value = line.cells.get(column), line.published.get(column)
+            shown = mean_and_deviation(cell.values, column.decimals) if cell else "–"
             cells.append(bold.format(shown) if column in best else shown)
             if column in table.shown_published:
-                value = line.published.get(column)
-                cells.append(column.show(value.value) if value else "–")
+                cells.append(f"{value.value:.{column.decimals}f}" if value else "–")
         missing = f" (missing: {', '.join(map(str, line.missing))})" if line.missing else ""
         text.append([*cells, f"{len(line.seeds)}{missing}"])
     return text
@@ -263,31 +259,22 @@ def _text(table: Table, bold: str) -> list[list[str]]:
 def _title(column: Column, table: Table) -> str:
     levels = {c.sigma for c in table.columns} - {None}
     noise = f", σ = {column.sigma:g}" if column.sigma is not None and levels != {0.0} else ""
-    return _TITLES[column.metric] + noise
-
-
-def _shown(cell: Cell | None, column: Column) -> str:
-    if cell is None:
-        return "–"
-    deviation = "" if cell.deviation is None else f" ± {column.show(cell.deviation)}"
-    return column.show(cell.mean) + deviation
+    return TITLES[column.metric] + noise
 
 
 def _notes(table: Table) -> list[str]:
     seeds = ", ".join(map(str, table.seeds))
-    lower = [_TITLES[c.metric] for c in table.columns if c.sign < 0]
-    best = (
-        f"the highest value (the lowest of {', '.join(lower)})" if lower else "the highest value"
-    )
+    lower = [TITLES[column.metric] for column in table.columns if column.sign < 0]
+    except_for = f" (the lowest of {', '.join(lower)})" if lower else ""
     notes = [
-        f"Mean ± standard deviation over seeds ({seeds}). Bold: {best} of a data set's "
-        "anonymized releases, of those without a missing seed."
+        f"Mean ± standard deviation over seeds ({seeds}). Bold: the highest value{except_for} "
+        "among a dataset's anonymized releases without a missing seed."
     ]
-    sources = {line.published[c].source for line in table.lines for c in line.published}
+    sources = {value.source for line in table.lines for value in line.published.values()}
     if sources:
         notes.append(f"Published: {'; '.join(sorted(sources))}.")
     return notes
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(LATEX.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""Sweeps: one YAML file → every run it describes → tables and figures.
+"""Sweeps: one YAML file → every run that it describes → tables and figures.
 
-`config` reads the file, `steps` says what is missing and does it, `workers` spreads the steps.
+`report.grid` reads the file, `steps` knows what is missing, `workers` spread the steps.
 """

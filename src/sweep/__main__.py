@@ -10,47 +10,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src import cli, progress
-from src.files import require_writable
+from src import cli
+from src.core import devices, progress
+from src.core.files import require_writable
 
 if TYPE_CHECKING:
-    from src.sweep.config import Sweep
-    from src.sweep.steps import Planned, Run
+    from src.sweep.base import Step, Workplace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, plan, run, report → 0, or 1 if a run failed."""
+    """Read the sweep, find what is missing, do it, report → 0, or 1 if a run failed."""
     args = _parse(argv)
     from src import report
-    from src.sweep import config, steps
+    from src.report import grid
+    from src.sweep import steps
 
-    sweep = config.read(args.sweep)
+    sweep = grid.read(args.sweep)
     report.check(sweep)
-    place = steps.Workplace(
-        dataset_root=args.dataset_root.resolve(),  # workers may run in other folders
-        database_root=args.database_root.resolve(),
-        ckpt_root=args.ckpt_root.resolve(),
-        output_root=args.output_root.resolve(),
-        device=args.device,
-        head=sweep.head,
-        sigma=sweep.sigma,
-    )
-    needs = {run: run.needs() for run in steps.runs_of(sweep, place)}
-    _check_names(sweep, place.dataset_root, needs)
-    planned = steps.plan(needs, sweep.variants)
+    missing = {run: run.missing() for run in steps.runs(sweep, _workplace(args))}
+    planned = list(dict.fromkeys(chain.from_iterable(missing.values())))  # each step once
+    steps.require_known(planned)
     if args.dry_run:
-        _print_plan(needs)
+        _print_plan(missing)
         return 0
-    for root in (args.database_root, args.ckpt_root, args.output_root):
-        require_writable(root)
-    if planned and not args.scheduler:
-        from src import devices
 
+    require_writable(args.database_root, args.ckpt_root, args.output_root)
+    if planned and not args.scheduler:
         devices.resolve(args.device)
-    errors = _perform(planned, needs, jobs=args.jobs, scheduler=args.scheduler)
+    errors = _perform(planned, missing, jobs=args.jobs, scheduler=args.scheduler)
     try:
         print(report.write(sweep, args.output_root, args.database_root))
     finally:
@@ -70,60 +61,58 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="local processes that share the processor's cores (default: 1)",
     )
-    where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster's")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="that of a running Dask cluster")
     parser.add_argument("--dry_run", action="store_true", help="print the runs, do nothing")
     cli.add_device_flag(parser)
     cli.add_images_flag(parser)
-    cli.add_database_flag(parser)
-    cli.add_ckpt_flag(parser)
-    cli.add_output_flag(parser, "assets/logs")
+    cli.add_folder_flag(parser, "--database_root", "assets/database", "embeddings")
+    cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
+    cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
     return parser.parse(argv)
 
 
-def _check_names(sweep: Sweep, dataset_root: Path, needs: Mapping[Run, Sequence[str]]) -> None:
-    """Raise InputError for a data set or backbone that has to be loaded and is unknown."""
-    from src import datasets
-    from src.sweep.steps import EMBEDDINGS
+def _workplace(args: argparse.Namespace) -> Workplace:
+    from src.sweep.base import Workplace
 
-    to_extract = {(r.dataset, r.backbone) for r, missing in needs.items() if EMBEDDINGS in missing}
-    for dataset in sorted({dataset for dataset, _ in to_extract}):
-        datasets.require_known(dataset, dataset_root)
-    if to_extract:
-        from src import backbones
-
-        for backbone in sorted({backbone for _, backbone in to_extract}):
-            backbones.require_known(backbone)
+    return Workplace(
+        device=args.device,
+        dataset_root=args.dataset_root.resolve(),  # workers may run in other folders
+        database_root=args.database_root.resolve(),
+        ckpt_root=args.ckpt_root.resolve(),
+        output_root=args.output_root.resolve(),
+    )
 
 
-def _print_plan(needs: Mapping[Run, Sequence[str]]) -> None:
-    for run, missing in needs.items():
-        print(f"{run.name}: {'needs ' + ', '.join(missing) if missing else 'done'}")
-    done = sum(not missing for missing in needs.values())
-    print(f"{len(needs)} runs, {done} done, {len(needs) - done} to do")
+def _print_plan(missing: Mapping[Step, Sequence[Step]]) -> None:
+    """Print what each run needs, and how many are done."""
+    for run, steps in missing.items():
+        needs = ", ".join(step.makes for step in steps)
+        print(f"{run.name}: {f'needs {needs}' if needs else 'done'}")
+    done = sum(not steps for steps in missing.values())
+    print(f"{len(missing)} runs, {done} done, {len(missing) - done} to do")
 
 
 def _perform(
-    planned: Sequence[Planned],
-    needs: Mapping[Run, Sequence[str]],
+    planned: Sequence[Step],
+    missing: Mapping[Step, Sequence[Step]],
     *,
     jobs: int,
     scheduler: str | None,
-) -> dict[Run, str]:
+) -> dict[Step, str]:
     """Perform the steps under one bar → the runs that failed, with their errors."""
     from src.sweep import workers
-    from src.sweep.steps import Run
 
-    errors: dict[Run, str] = {}
-    kept = sum(not missing for missing in needs.values())
-    with progress.bar(total=len(needs), initial=kept, unit="run", desc="sweep") as bar:
+    errors: dict[Step, str] = {}
+    kept = sum(not steps for steps in missing.values())
+    with progress.bar(total=len(missing), initial=kept, unit="run", desc="sweep") as bar:
         for step, error in workers.perform(planned, jobs=jobs, scheduler=scheduler):
-            if not isinstance(step, Run):
-                continue
+            if step not in missing:
+                continue  # the bar counts runs
             if error:
                 errors[step] = error
-            bar.set_postfix(failed=len(errors), left=len(needs) - bar.n - 1, refresh=False)
+            bar.set_postfix(failed=len(errors), left=len(missing) - bar.n - 1, refresh=False)
             bar.update()
-    return {run: errors[run] for run in needs if run in errors}
+    return {run: errors[run] for run in missing if run in errors}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Where the steps of a sweep run: in this process, in local processes, or on a Dask cluster."""
+"""Who performs the steps of a sweep: this process, local processes, or a Dask cluster."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import signal
 import tempfile
 import threading
@@ -14,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src import progress
-from src.errors import InputError, MissingPackageError
-from src.sweep.steps import Planned, Step
+from src.core import process, progress
+from src.core.errors import InputError, MissingPackageError, out_of_memory
+from src.sweep.base import Step
 
 REQUIREMENTS = "requirements-cluster.txt"
 _PATIENCE = 10  # seconds for a scheduler's answer
@@ -31,12 +32,12 @@ class Done(NamedTuple):
 
 
 def perform(
-    planned: Sequence[Planned], *, jobs: int = 1, scheduler: str | None = None
+    planned: Sequence[Step], *, jobs: int = 1, scheduler: str | None = None
 ) -> Iterator[Done]:
-    """Perform steps, each after those it needs; whatever fails, the others are done.
+    """Perform steps, each after the one it comes after; whatever fails, the others are done.
 
     Args:
-        planned: no step comes before one that it needs.
+        planned: no step precedes the one it comes after.
         jobs: local processes, which share the processor's cores; 1 is this process itself.
         scheduler: the address of a Dask scheduler, in place of local processes.
 
@@ -53,17 +54,21 @@ def perform(
         with _processes(jobs) as client:
             yield from _spread(planned, client)
     else:
-        errors: dict[str, str | None] = {}
-        for step, after in planned:
-            errors[step.name] = attempt(step, *(errors[name] for name in after))
-            yield Done(step, errors[step.name])
+        errors: dict[Step | None, str | None] = {}
+        for step in planned:
+            errors[step] = attempt(step, errors.get(step.after))
+            yield Done(step, errors[step])
 
 
-def attempt(step: Step, *before: str | None) -> str | None:
-    """Perform a step unless one before it failed → None, or the error in one line."""
-    failed = next(filter(None, before), None)
-    if failed:
-        return failed
+def attempt(step: Step, before: str | None = None) -> str | None:
+    """Perform a step → None, or the error in one line.
+
+    Args:
+        before: the error of the step it comes after, if that failed; this one then fails too.
+    """
+    if before:
+        return before
+    process.tune()  # torch has yet to be imported in a new worker
     try:
         with _one_at_a_time, progress.silenced():
             step.perform()
@@ -71,20 +76,20 @@ def attempt(step: Step, *before: str | None) -> str | None:
         return str(error)
     except Exception as error:  # a defect in one run must not end the others
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{_line(error)} ({Path(place.filename).name}:{place.lineno})"
+        where = f"({Path(place.filename).name}:{place.lineno})"
+        return out_of_memory(error) or f"{_line(error)} {where}"
     return None
 
 
-def _spread(planned: Sequence[Planned], client: Any) -> Iterator[Done]:
+def _spread(planned: Sequence[Step], client: Any) -> Iterator[Done]:
     from distributed import as_completed
 
     call = uuid.uuid4().hex  # the cluster may still hold what an earlier sweep gave
-    futures: dict[str, Any] = {}
-    for step, after in planned:
-        futures[step.name] = client.submit(
-            attempt, step, *(futures[name] for name in after), key=f"{step.name} {call}"
-        )
-    steps = {futures[step.name]: step for step, _ in planned}
+    futures: dict[Step | None, Any] = {}
+    for step in planned:
+        key = f"{step.name} {call}"
+        futures[step] = client.submit(attempt, step, futures.get(step.after), key=key)
+    steps = {futures[step]: step for step in planned}
     for future in as_completed(steps):
         try:
             yield Done(steps[future], future.result())
@@ -100,6 +105,8 @@ def _processes(jobs: int) -> Iterator[Any]:
 
     threads = str(max(1, cpu_count() // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    process.tune()
+    waiting = {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}
     with (
         tempfile.TemporaryDirectory(prefix="sweep-") as folder,
         # Extraction starts processes that decode images, which a daemon may not.
@@ -112,7 +119,7 @@ def _processes(jobs: int) -> Iterator[Any]:
             scheduler_kwargs={"dashboard": False},
             local_directory=folder,
             silence_logs=logging.CRITICAL,
-            env=dict.fromkeys(names, threads),
+            env={**dict.fromkeys(names, threads), **waiting},
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -146,7 +153,6 @@ def _cluster(scheduler: str) -> Iterator[Any]:
 def _dask() -> tuple[Any, Any]:
     try:
         import dask
-
         import distributed
     except ImportError as error:
         raise MissingPackageError(

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # run as a file from anywhere
 
 from src import cli
-from src.errors import DataError, MissingFileError, OutputError
-from src.files import building
+from src.core.errors import DataError, MissingFileError, OutputError
+from src.core.files import building, reading
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """An image: the columns of the labels file that are used."""
+    """An image, by the columns of the labels file that are used."""
 
     file_name: str
     disease: str
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
         type=Path,
         default=Path("assets/data/octdl"),
         metavar="DIR",
-        help="folder of OCTDL/ and OCTDL_labels.csv (default: %(default)s)",
+        help="folder that holds OCTDL/ and OCTDL_labels.csv (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
@@ -96,31 +96,33 @@ def read_labels(path: Path) -> list[Row]:
     """The rows of the labels file, in its order.
 
     Raises:
-        MissingFileError: there is no such file.
-        DataError: it is no such table, or has a class that OCTDL does not have.
+        MissingFileError: the file does not exist.
+        DataError: it is not such a table, or has a class that is not one of OCTDL's.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, table = reader.fieldnames or [], list(reader)
-    except FileNotFoundError as error:
+    if not path.exists():
         raise MissingFileError(
             f"{path} does not exist; fetch OCTDL (doi.org/10.1038/s41597-024-03182-7) and unpack "
-            f"it so that {path} and {path.parent / 'OCTDL'} are there"
-        ) from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} is not a readable CSV file: {error}") from error
+            f"it so that {path} and {path.parent / 'OCTDL'} exist"
+        )
+    with (
+        reading(path, "is not a readable CSV file"),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
+        reader = csv.DictReader(file)
+        columns, table = reader.fieldnames or [], list(reader)
     for column in Row._fields:
         if column not in columns:
             raise DataError(f"{path} has no column '{column}' (it has: {', '.join(columns)})")
     rows: list[Row] = []
-    for line, entry in enumerate(table, start=2):
+    for row, entry in enumerate(table, start=2):
         missing = [column for column in Row._fields if not entry.get(column)]
         if missing:
-            raise DataError(f"{path}, row {line}: no value in column '{missing[0]}'")
+            raise DataError(f"{path}, row {row}: no value in column '{missing[0]}'")
         if entry["disease"] not in CLASSES:
             known = ", ".join(CLASSES)
-            raise DataError(f"{path}, row {line}: disease '{entry['disease']}' is none of {known}")
+            raise DataError(
+                f"{path}, row {row}: disease '{entry['disease']}' is not one of {known}"
+            )
         rows.append(Row(*(entry[column] for column in Row._fields)))
     if not rows:
         raise DataError(f"{path} has no rows")
@@ -149,14 +151,14 @@ def split_patients(rows: list[Row], seed: int) -> dict[str, list[Row]]:
             val, test = train_test_split(rest, test_size=TEST, random_state=stream)
         except ValueError as error:
             raise DataError(
-                f"{disease} has {len(patients)} patients, too few to split in three"
+                f"{disease} has {len(patients)} patients, too few to split into three"
             ) from error
         for split, members in (("train", train), ("val", val), ("test", test)):
             splits[split] += [row for row in ours if row.patient_id in members]
     ids = Counter(i for part in splits.values() for i in {row.patient_id for row in part})
     shared = sum(count > 1 for count in ids.values())
     if shared:
-        log.info("%d patients have several diseases and are in more than one split", shared)
+        log.info("%d patients have several diseases and so are in more than one split", shared)
     return splits
 
 
@@ -168,14 +170,14 @@ def write(
 ) -> None:
     """Write `output`/<split>/<class>/, whole or not at all.
 
-    Without `change` images are copied as they are; with it they become PNG, without a second loss.
+    Without `change` images are copied as they are; with it they become PNG, which loses nothing.
 
     Raises:
         MissingFileError, DataError: an image is missing or damaged.
         OutputError: `output` cannot be written.
     """
-    from src.datasets.base import ImageFiles
-    from src.progress import bar
+    from src.core.progress import bar
+    from src.embedding.datasets.base import ImageFiles
 
     work = [(split, row) for split, rows in splits.items() for row in rows]
     files = [source / row.disease / f"{row.file_name}.jpg" for _, row in work]

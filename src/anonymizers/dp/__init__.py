@@ -1,0 +1,1 @@
+"""Differentially private releases, and the accounting behind their guarantee."""

@@ -1,0 +1,104 @@
+"""The privacy budget of a fit: its δ, the noise of each mechanism, and what was spent."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from src.anonymizers.dp import accounting
+from src.anonymizers.dp.accounting import Mechanism
+from src.anonymizers.settings import PrivateSettings
+from src.core.errors import InputError
+
+SCALING_QUERIES = 3  # share the budget for scaling
+
+
+class Budget(NamedTuple):
+    """The mechanisms of a fit; they depend on settings alone, never on rows."""
+
+    counts: Mechanism
+    scaling: Mechanism | None  # None where the bounds of features are public
+    gradients: Mechanism
+
+    @property
+    def parts(self) -> dict[str, Mechanism]:
+        """The mechanisms by name, in the order in which they are used."""
+        named = {"class_counts": self.counts, "scaling": self.scaling, "gradients": self.gradients}
+        return {name: mechanism for name, mechanism in named.items() if mechanism}
+
+
+def allot(settings: PrivateSettings, delta: float, *, public: bool) -> Budget:
+    """Noise for each part, such that all of them together are (ε, δ)-private.
+
+    Gaussian mechanisms with noise σ_i compose like one with 1/σ² = Σ 1/σ_i² (Dong, Roth, Su,
+    JRSS-B 2022, corollary 3.3). A share is one of 1/σ² of the whole budget; the gradients get
+    all that is left, by exact accounting.
+
+    Args:
+        public: whether the bounds of features are public, so that scaling costs nothing.
+    """
+    whole = accounting.noise_multiplier(settings.epsilon, delta)
+    counts = Mechanism(whole / math.sqrt(settings.count_share))
+    scaling = None
+    if not public:
+        each = settings.scaling_share / SCALING_QUERIES
+        scaling = Mechanism(whole / math.sqrt(each), steps=SCALING_QUERIES)
+    steps = max(1, round(settings.epochs / settings.sampling_rate))
+    multiplier = accounting.noise_multiplier(
+        settings.epsilon,
+        delta,
+        sampling_rate=settings.sampling_rate,
+        steps=steps,
+        beside=tuple(filter(None, (counts, scaling))),
+    )
+    return Budget(counts, scaling, Mechanism(multiplier, settings.sampling_rate, steps))
+
+
+def delta(settings: PrivateSettings, rows: int) -> float:
+    """The given δ, else the largest power of ten that is at most 1 / (10 n).
+
+    Raises:
+        InputError: it is not below 1/n, where releasing a random row would count as private.
+    """
+    if settings.delta is None:
+        return 10.0 ** -(math.ceil(math.log10(rows)) + 1)
+    if settings.delta >= 1 / rows:
+        raise InputError(f"--delta {settings.delta:g} must be below 1/n = {1 / rows:.2g}")
+    return settings.delta
+
+
+def facts(
+    settings: PrivateSettings,
+    budget: Budget,
+    spent: Any,
+    delta: float,
+    bounds: tuple[float, float] | None,
+    noise: str,
+) -> dict[str, Any]:
+    """The guarantee and what it rests on; of the rows only their number, in delta's default."""
+    error = accounting.tolerance(settings.epsilon)
+    parts: dict[str, Any] = {
+        name: {
+            "noise_multiplier": part.noise_multiplier,
+            "epsilon_alone": accounting.epsilon(
+                accounting.accountant((part,)), delta, eps_error=error
+            ),
+        }
+        for name, part in budget.parts.items()
+    }
+    if bounds:
+        parts["scaling"] = {"public_bounds": list(bounds)}
+    return {
+        "epsilon": accounting.epsilon(spent, delta, eps_error=error),
+        "delta": delta,
+        "neighbours": "one row added or removed",
+        "noise_multiplier": budget.gradients.noise_multiplier,
+        "sampling_rate": budget.gradients.sampling_rate,
+        "steps": budget.gradients.steps,
+        "max_grad_norm": settings.max_grad_norm,
+        "accountant": f"{accounting.ACCOUNTANT} (opacus {version('opacus')})",
+        "budget": parts,
+        "noise": noise,
+        "validation_rows": "not used",
+    }

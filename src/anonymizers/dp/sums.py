@@ -1,0 +1,59 @@
+"""Noisy sums over rows, and the bounds of features that follow from them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+REACH = 4.0  # mean absolute deviations on either side of the mean that scaling keeps
+OCTAVES = range(-40, 41)  # powers of two among which the norm of a typical row is found
+
+
+def noisy_sum(rows: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:
+    """Σ rows + N(0, σ²) [k] of rows [n, k], each clipped to norm 1 first.
+
+    One row more or less changes the sum by at most 1 in L2 norm: σ is the noise multiplier. That
+    holds for any row: what is not finite counts as 0.
+    """
+    clipped = rows / rows.norm(dim=1, keepdim=True).clamp(min=1)  # 0 where the norm overflows
+    total = clipped.nan_to_num(nan=0, posinf=0, neginf=0).sum(0)
+    return total + noise_multiplier * torch.randn(
+        total.shape, generator=generator, device=total.device
+    )
+
+
+def private_bounds(
+    rows: Tensor, count: float, noise_multiplier: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds of features [D] from three noisy sums over rows [n, D].
+
+    First the typical norm R of a row, the end of the fullest octave; then, as sums of rows / R,
+    the mean and the mean absolute deviation from it. (A variance would need far more noise: the
+    norm of |x - mean| grows with √D, that of its squares with D.) A constant feature is like any
+    other here: nothing is said about it beyond its two noisy numbers.
+    """
+
+    def ask(values: Tensor) -> Tensor:
+        return noisy_sum(values, noise_multiplier, generator)
+
+    octaves = rows.norm(dim=1).log2().ceil().clamp(OCTAVES[0], OCTAVES[-1]).long()
+    histogram = ask(F.one_hot(octaves - OCTAVES[0], len(OCTAVES)).float())
+    fullest = int(histogram.argmax())
+    wider = histogram[fullest + 1 : fullest + 2] > histogram[fullest] / 2  # typical norms span two
+    radius = 2.0 ** (OCTAVES[fullest] + int(wider.sum()))
+    noise = radius * noise_multiplier / count  # standard deviation of each number below
+    centre = _shrunk(ask(rows / radius) * radius / count, noise)
+    deviation = _shrunk(ask((rows - centre).abs() / radius) * radius / count, noise)
+    reach = REACH * deviation.clamp(min=0) + 2 * noise
+    return centre - reach, centre + reach
+
+
+def _shrunk(values: Tensor, noise: float) -> Tensor:
+    """Noisy values [D] moved towards their mean by the share of their variance that is noise.
+
+    (The positive-part estimator of Efron and Morris, JASA 1973.)
+    """
+    mean = values.mean()
+    kept = (1 - noise**2 / values.var(correction=0).clamp(min=1e-30)).clamp(min=0)
+    return mean + kept * (values - mean)

@@ -1,0 +1,1 @@
+"""What every room uses: errors, files, settings, devices, random numbers, progress."""

@@ -1,0 +1,101 @@
+"""Datasets: name → the three splits.
+
+To add one: a module with `load(...) -> ImageSplits` beside this one, its name in NAMES and a case
+in `load`. Nothing heavy is imported before a name is known to be valid.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from src.core.errors import InputError, MissingFileError, UnknownNameError
+from src.embedding.datasets import medimeta, medmnist_sets
+from src.embedding.datasets.base import ImageSplits
+
+TORCHVISION = ("aircraft", "dtd", "oxford-pets", "stl10")
+MEDMNIST = (*medmnist_sets.FLAGS, *medmnist_sets.UNSUITED)
+NAMES = ("digits", "octdl", *TORCHVISION, *medmnist_sets.FLAGS, *medimeta.TASKS)
+SHARED_FOLDERS = ("medimeta", "medmnist")  # of several datasets, so they are none themselves
+OCTDL_SCRIPT = "assets/data/octdl/octdl_preprocessing.py"
+
+
+def names(root: Path) -> list[str]:
+    """Every name `load` knows: the built-in ones and those in `root` and `root/medimeta`."""
+    own = {path.parent.name for path in root.glob("*/train")}
+    own |= {path.parent.name for path in root.glob("medimeta/*/info.yaml")}
+    return sorted(own | set(NAMES))
+
+
+def require_known(name: str, root: Path) -> None:
+    """Raise UnknownNameError if `load` does not know this dataset, without loading it."""
+    if name not in names(root):
+        raise _unknown(name, root)
+
+
+def load(
+    name: str, *, root: Path, image_size: int | None = None, task: str | None = None
+) -> ImageSplits:
+    """The three splits of a dataset; missing files are downloaded where that is possible.
+
+    Args:
+        name: one of `names(root)`, or with `task` any MedIMeta id.
+        root: the folder that holds datasets.
+        image_size: the size, in pixels, of MedMNIST's images; other datasets ignore it.
+        task: the MedIMeta task whose labels are used.
+
+    Raises:
+        UnknownNameError: the dataset or task does not exist.
+        InputError: the dataset does not come in that size, or has no tasks.
+        MissingFileError: files are missing and cannot be downloaded; says which go where.
+        DataError: files are damaged or contradict each other.
+    """
+    if _is_medimeta(name, root, task):
+        return medimeta.load(name, root, task)
+    if task:
+        raise InputError(f"--task {task}: only MedIMeta datasets have tasks; '{name}' has none")
+    if name == "digits":
+        from src.embedding.datasets import digits
+
+        return digits.load()
+    if name in TORCHVISION:
+        from src.embedding.datasets import torchvision_sets
+
+        return torchvision_sets.load(name, root)
+    if name in MEDMNIST:
+        return medmnist_sets.load(name, root, image_size)
+    return _from_folder(name, root)
+
+
+def _is_medimeta(name: str, root: Path, task: str | None) -> bool:
+    """Whether MedIMeta has it; of two folders of that name a task picks MedIMeta's."""
+    if name in NAMES or name in MEDMNIST:
+        return name in medimeta.TASKS
+    there = (root / "medimeta" / name / "info.yaml").exists()
+    if _is_own(name, root):
+        return there and task is not None
+    return there or task is not None
+
+
+def _is_own(name: str, root: Path) -> bool:
+    return name not in SHARED_FOLDERS and (root / name).is_dir()
+
+
+def _from_folder(name: str, root: Path) -> ImageSplits:
+    from src.embedding.datasets import folders
+
+    if name == "octdl":
+        prepared = root / "octdl" / "dataset_1"
+        if not prepared.is_dir():
+            raise MissingFileError(
+                f"{prepared} does not exist; fetch OCTDL (doi.org/10.1038/s41597-024-03182-7) "
+                f"and prepare it with: python {OCTDL_SCRIPT} --output {prepared}"
+            )
+        return folders.load(prepared)
+    if _is_own(name, root):
+        return folders.load(root / name)
+    raise _unknown(name, root)
+
+
+def _unknown(name: str, root: Path) -> UnknownNameError:
+    own = f"; own images go to {root / name}/{{train,val,test}}/<class>/"
+    return UnknownNameError("dataset", name, names(root), own)

@@ -1,0 +1,198 @@
+"""Images through a backbone: the embeddings of a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from joblib import cpu_count  # type: ignore[import-untyped]
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from src.core import progress
+from src.core.errors import DataError, InputError
+from src.core.provenance import fingerprint, fingerprint_arrays, versions
+from src.database import SPLITS, EmbeddingSet
+from src.embedding import distributed
+from src.embedding.backbones import Backbone
+from src.embedding.datasets.base import ImageSet, ImageSplits
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_MOST_WORKERS = 8  # each holds two batches in memory
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are embedded.
+
+    Attributes:
+        precision: of the arithmetic, a name in PRECISIONS; below fp32 by autocast.
+        batch_size: images per batch.
+        num_workers: processes that decode images; None means `default_workers`.
+    """
+
+    precision: str = "fp32"
+    batch_size: int = 128
+    num_workers: int | None = None
+
+
+def embed(
+    dataset: str,
+    images: ImageSplits,
+    backbone: Backbone,
+    options: Options,
+    *,
+    image_size: int | None = None,
+) -> dict[str, EmbeddingSet]:
+    """Embed all splits; `meta` says what they were made from, and how.
+
+    Its `extraction` is shared by the files of one run only, so that a mixture is noticed.
+
+    Raises:
+        InputError: an image cannot be read, an embedding is not finite, memory runs out.
+    """
+    rows = {
+        split: extract(getattr(images, split), backbone, options, title=split) for split in SPLITS
+    }
+    labels = {split: getattr(images, split).labels for split in SPLITS}
+    shared = {
+        "dataset": dataset,
+        "backbone": backbone.name,
+        "class_names": images.class_names,
+        "image_size": image_size,
+        "precision": options.precision,
+        "device": backbone.device.type,
+        "facts": {"dataset": images.facts, "backbone": backbone.facts},
+        "versions": versions(),
+    }
+    contents = {split: fingerprint_arrays(rows[split], labels[split]) for split in SPLITS}
+    run = {"extraction": fingerprint({**shared, "contents": contents})}
+    return {
+        split: EmbeddingSet(rows[split], labels[split], {**shared, "split": split, **run})
+        for split in SPLITS
+    }
+
+
+def extract(
+    images: ImageSet, backbone: Backbone, options: Options, *, title: str = ""
+) -> np.ndarray:
+    """Embed n images: (n, D) float32, in their order.
+
+    Under torchrun each process embeds a run of whole batches, the same ones that a single process
+    would form, so that rounding does not depend on the number of processes; all get all rows.
+
+    Args:
+        title: of the progress bar.
+
+    Raises:
+        InputError: an image cannot be read, an embedding is not finite, memory runs out.
+    """
+    batches = Batches(images, backbone.transform, options.batch_size)
+    processes = distributed.world_size()
+    bounds = [len(batches) * rank // processes for rank in range(processes + 1)]
+    share = range(*bounds[distributed.rank() : distributed.rank() + 2])
+    rows = torch.empty(len(images), backbone.dim, device=backbone.device)
+    total = sum(batches.rows(b).stop - batches.rows(b).start for b in share)
+    with (
+        torch.inference_mode(),
+        _arithmetic(backbone.device, options.precision),
+        progress.bar(desc=title, total=total, unit=" rows") as bar,
+    ):
+        loader = _loader(batches, share, backbone.device, options.num_workers)
+        for index, batch in zip(share, loader, strict=True):
+            if isinstance(batch, InputError):
+                raise batch
+            # Nothing here waits for a CUDA device: the rows stay there until all are done.
+            on_device = batch.to(backbone.device, non_blocking=True)
+            rows[batches.rows(index)] = backbone.model(on_device)
+            bar.update(len(batch))
+    distributed.share(rows, [min(b * options.batch_size, len(images)) for b in bounds])
+    return _checked(rows.cpu().numpy(), options.precision, title)
+
+
+@dataclass(frozen=True)
+class Batches(Dataset["torch.Tensor | InputError"]):
+    """The batches of a split: item b is (size, c, h, w) float32, or the error that prevents it.
+
+    (A DataLoader would turn a worker's exception into the text of its traceback.)
+    """
+
+    images: ImageSet
+    transform: Callable[[Image.Image], torch.Tensor]
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.size)
+
+    def rows(self, index: int) -> slice:
+        """The rows of batch `index`."""
+        return slice(index * self.size, min((index + 1) * self.size, len(self.images)))
+
+    def __getitem__(self, index: int) -> torch.Tensor | InputError:
+        rows = self.rows(index)
+        try:
+            batch = [self.transform(self.images[i]) for i in range(rows.start, rows.stop)]
+        except InputError as error:
+            return error
+        return torch.stack(batch).contiguous(memory_format=torch.channels_last)
+
+
+def _loader(
+    batches: Batches, share: range, device: torch.device, num_workers: int | None
+) -> DataLoader[torch.Tensor | InputError]:
+    """Load the batches with these numbers, decoded in other processes where that helps."""
+    workers = default_workers(device) if num_workers is None else num_workers
+    if workers and len(batches):
+        batches.images.images[0]  # read a shared file before the processes start, once
+    return DataLoader(
+        batches,
+        batch_size=None,  # the dataset's items are whole batches
+        sampler=share,
+        num_workers=min(workers, len(share)),
+        pin_memory=device.type == "cuda",
+    )
+
+
+def default_workers(device: torch.device) -> int:
+    """The number of processes that decode images for a model on `device`.
+
+    All CPU cores that this process can use except one for itself. Where the model keeps them busy
+    too, a quarter of them: none of two or three, as one more process would only delay the model.
+    """
+    cores = cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(_MOST_WORKERS, cores // 4 if device.type == "cpu" else max(1, cores - 1))
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """Autocast to `precision`, without TF32 in fp32; running out of memory is bad input."""
+    try:
+        with (
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"),
+        ):
+            yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"{device} has too little memory; lower --batch_size") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "a process that decodes images was killed, probably for its memory; lower "
+            "--num_workers (0: none) or --batch_size"
+        ) from error
+
+
+def _checked(rows: np.ndarray, precision: str, title: str) -> np.ndarray:
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(wrong):
+        advice = "; try --precision bf16, which has a wider range" * (precision == "fp16")
+        raise DataError(
+            f"{len(wrong)} embeddings are not finite, the first is that of image {wrong[0]} "
+            f"of {title or 'the split'}{advice}"
+        )
+    return rows

@@ -1,1 +1,0 @@
-"""Modules and their objectives, nothing else."""

@@ -1,0 +1,1 @@
+"""Networks and how they are fitted: modules and objectives, one fit loop, checkpoints."""

@@ -1,0 +1,125 @@
+"""Results: one JSON file per head and noise level, with all that it takes to run it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.core import records
+from src.core.errors import OutputError
+from src.core.files import number_name, write_json
+from src.core.provenance import versions
+from src.core.records import FORMAT, Subject
+from src.database import Database, EmbeddingSet, Splits
+from src.probing.settings import HeadSettings
+
+if TYPE_CHECKING:
+    from src.probing.head import Head
+    from src.probing.metrics import Scores
+
+UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, higher is better
+DISTANCE = "average_mindistance"
+METRICS = (*UTILITY, DISTANCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a result depends on, except for versions and device: the first items of its file."""
+
+    dataset: str
+    backbone: str
+    id: str  # of the release: ksame-5, cvae-online-s0, ...
+    anonymizer: str
+    settings: Mapping[str, Any]
+    head: HeadSettings
+    seed: int
+    sigma: float | None = None  # None: clean test features
+    inputs: Mapping[str, str | None]  # fingerprints; of fresh draws `release` is None
+
+    def at(self, sigma: float | None) -> Trial:
+        """The same head at another noise level."""
+        return replace(self, sigma=sigma)
+
+    def path(self, output_root: Path) -> Path:
+        """`<output_root>/<dataset>/<backbone>/<dataset>_<id>-s<seed>[_<head>][_sigma<s>].json`."""
+        subject = Subject(
+            id=self.id, anonymizer=self.anonymizer, settings=self.settings, rows=None
+        )
+        noise = "" if self.sigma is None else f"_sigma{number_name(self.sigma)}"
+        folder = Database(output_root, self.dataset, self.backbone).folder
+        return folder / f"{subject.stem(self.dataset, self.seed)}{self.head.suffix}{noise}.json"
+
+
+def subject(release_id: str, released: EmbeddingSet) -> Subject:
+    """What a file of released rows says of itself."""
+    return Subject(
+        id=release_id,
+        anonymizer=released.meta.get("anonymizer", release_id),
+        settings=released.meta.get("settings", {}),
+        rows=released.fingerprint,
+    )
+
+
+def trial(
+    database: Database, splits: Splits, subject: Subject, head: HeadSettings, seed: int
+) -> Trial:
+    """The trial of a head on clean test features."""
+    return Trial(
+        dataset=database.dataset,
+        backbone=database.backbone,
+        id=subject.id,
+        anonymizer=subject.anonymizer,
+        settings=subject.settings,
+        head=head,
+        seed=seed,
+        inputs={**splits.fingerprints, "release": subject.rows},
+    )
+
+
+def write(
+    output_root: Path, trial: Trial, head: Head, scores: Scores, distance: float | None
+) -> str:
+    """Write one result and return the line that tells of it.
+
+    Raises:
+        OutputError: the file cannot be written, or holds the result of another release.
+    """
+    path = trial.path(output_root)
+    other = (records.read(path, {}) or {}).get("id", trial.id)
+    if other != trial.id:
+        raise OutputError(f"{path} is the result of release '{other}', not of '{trial.id}'")
+    content = {
+        "format": FORMAT,
+        **asdict(trial),
+        **{name: round(value, 6) for name, value in scores._asdict().items()},
+        DISTANCE: None if distance is None else round(distance, 6),
+        "epochs": head.fit.epochs,
+        "best_epoch": head.fit.best_epoch,
+        "strength": head.strength,
+        "device": head.mean.device.type,
+        "versions": versions(),
+        "seconds": round(head.fit.seconds, 3),
+    }
+    write_json(path, content)
+    noise = "" if trial.sigma is None else f"sigma {trial.sigma:g}  "
+    far = "unknown" if distance is None else f"{distance:.4f}"
+    return f"{path}  {noise}AUC {scores.auc:.2f}  accuracy {scores.accuracy:.2f}  distance {far}"
+
+
+def read(output_root: Path, trial: Trial) -> dict[str, Any] | None:
+    """The result of this trial if it exists, is whole, and was made from the same inputs."""
+    return whole(records.read(trial.path(output_root), asdict(trial)))
+
+
+def whole(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The content of a result if all its numbers are there; only a distance may be unknown."""
+    if content is None:
+        return None
+    numbers = [content.get(name) for name in (*UTILITY, "seconds", DISTANCE)]
+    if numbers[-1] is None and DISTANCE in content:
+        numbers.pop()
+    fine = all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+    return content if fine else None

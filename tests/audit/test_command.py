@@ -1,0 +1,109 @@
+"""`python -m src.audit`: what it prints and writes, and what it refuses."""
+
+import dataclasses
+import json
+
+import pytest
+
+from src.anonymizers import methods
+from src.audit import records
+from src.audit.measures import MEASURES
+from src.audit.settings import AuditSettings
+from tests.audit.support import ATTACKS, RESOURCES
+from tests.support import call, files_below
+
+AUDIT = "src.audit.__main__"
+
+
+def test_identity_on_digits_is_the_ceiling_of_every_attack(roots, tmp_path):
+    figure = tmp_path / "figures" / "roc.pdf"
+    done = call(
+        AUDIT, *roots, "--anonymizer", "Identity", "--seed", 3, "--output_root", tmp_path / "logs",
+        "--shadows", 4, "--bootstrap", 100, "--figure", figure,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    path = tmp_path / "logs/digits/pixels/digits_identity-s3_audit.json"
+    content = json.loads(path.read_text())
+    assert content["sizes"]["members"] == 1293
+    assert content["sizes"]["non_members"] + content["sizes"]["references"] == 360
+    assert content["audit"] == {"shadows": 4, "bootstrap": 100}
+    for key in ATTACKS:
+        row = content["figures"][key]
+        if key.endswith("tpr_at_0.001"):  # 240 non-members cannot resolve it: not 0
+            assert row["value"]["value"] is row["ceiling"]["value"] is None
+            assert row["verdict"].startswith("n/a: needs 1,000 non-members")
+        else:
+            assert row["value"]["value"] > 0.99
+            assert row["value"]["value"] == row["ceiling"]["value"] > row["chance"]["high"]
+            said = "as much as the training rows" if MEASURES[key].proof else "near: 100.0%"
+            assert said in row["verdict"]
+    assert content["figures"]["coverage"]["value"]["value"] == 1
+    assert figure.read_bytes().startswith(b"%PDF")
+    assert done.out.splitlines()[-2:] == [str(path), str(figure)]
+    assert done.out.count("n/a: needs") == 3
+
+
+def test_audits_of_the_same_seed_are_the_same_and_are_found_again(
+    roots, tmp_path, database, digits
+):
+    folder = tmp_path / "logs"
+    flags = [*roots, "--anonymizer", "gaussian", "--seed", 1, "--output_root", folder]
+    assert call("anonymize", *roots, "--anonymizer", "gaussian", "--seed", 1).status == 0
+    path = folder / "digits/pixels/digits_gaussian-s1_audit.json"
+    contents = []
+    for _ in range(2):
+        assert call(AUDIT, *flags, "--shadows", 2, "--bootstrap", 50).status == 0
+        contents.append(json.loads(path.read_text()))
+        contents[-1].pop("seconds")
+    assert contents[0] == contents[1]
+    gaussian = methods.parse("gaussian", {})
+    released = gaussian.anonymize(digits.train, digits.val, seed=1, resources=RESOURCES)
+    options = AuditSettings(shadows=2, bootstrap=50)
+    case = records.case(database, digits, gaussian.subject(1, released), options, 1)
+    assert case.path(folder) == path
+    assert records.read(folder, case)["figures"] == contents[0]["figures"]
+    assert records.read(folder, dataclasses.replace(case, seed=2)) is None
+    path.write_text(path.read_text().replace('"shadows": 2', '"shadows": 3'))
+    assert records.read(folder, case) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "promised"),
+    [
+        ({"epsilon": 1.0}, False),
+        ({"delta": 1e-5}, False),
+        ({"epsilon": "1", "delta": None}, False),
+        ({"epsilon": 1.0, "delta": 1e-5}, True),
+    ],
+)
+def test_half_a_guarantee_in_a_release_is_none(roots, tmp_path, database, digits, facts, promised):
+    meta = {**digits.train.meta, "facts": facts}
+    database.write("train", dataclasses.replace(digits.train, meta=meta), "gaussian-s0")
+    done = call(
+        AUDIT, *roots, "--anonymizer", "gaussian", "--seed", 0, "--shadows", 0, "--bootstrap", 5,
+        "--output_root", tmp_path / "logs",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    path = tmp_path / "logs/digits/pixels/digits_gaussian-s0_audit.json"
+    notes = json.loads(path.read_text())["notes"]
+    assert len(notes) == (2 if promised else 0)  # one per false-positive rate
+    assert all("with ε = 1, δ = 1e-05 no attack finds" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--anonymizer", "kSAME", "--k", 5], "train_ksame-5.npz does not exist"),
+        (["--anonymizer", "cvae-online"], "cvae-online"),
+        (["--anonymizer", "identity", "--shadows", 1], "--shadows 1"),
+        (["--anonymizer", "identity", "--bootstrap", 0], "--bootstrap 0"),
+        (["--anonymizer", "identity", "--figure", "roc.doc"], "roc.doc"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(roots, tmp_path, flags, said):
+    before = files_below(tmp_path)
+    done = call(AUDIT, *roots, "--output_root", tmp_path / "logs", *flags)
+    assert done.status == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert files_below(tmp_path) == before

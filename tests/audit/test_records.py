@@ -1,0 +1,84 @@
+"""Audits in files: which are found again, and which are as good as none."""
+
+import dataclasses
+import json
+
+import pytest
+
+from src.anonymizers import methods
+from src.audit import records
+from src.audit.settings import AuditSettings
+from src.database import Database
+from tests.audit.support import audited, blobs, splits
+
+OPTIONS = AuditSettings(shadows=0, bootstrap=5)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return splits(blobs(60, 2), train=80)
+
+
+@pytest.fixture(scope="module")
+def report(data):
+    return audited(data, options=OPTIONS)
+
+
+@pytest.fixture
+def case(data, tmp_path):
+    database = Database(tmp_path / "database", "small", "hub/name:1")
+    subject = methods.parse("identity", {}).subject(3, data.train)
+    return records.case(database, data, subject, OPTIONS, 3)
+
+
+def test_a_record_says_what_it_depends_on_and_what_came_out(case, report, data, tmp_path):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1.23456)
+    assert path == tmp_path / "small/hub_name_1/small_identity-s3_audit.json"
+    content = json.loads(path.read_text())
+    assert list(content) == [
+        "format", "dataset", "backbone", "id", "anonymizer", "settings", "seed", "audit", "inputs",
+        "sizes", "figures", "notes", "device", "versions", "seconds",
+    ]  # fmt: skip
+    assert content["inputs"] == {**data.fingerprints, "release": data.train.fingerprint}
+    assert content["audit"] == {"shadows": 0, "bootstrap": 5}
+    assert content["seconds"] == 1.235
+    assert records.read(tmp_path, case) == content
+
+
+def test_an_id_that_ends_in_the_seed_does_not_repeat_it(case, tmp_path):
+    seeded = dataclasses.replace(case, id="gaussian-s3", anonymizer="gaussian")
+    assert seeded.path(tmp_path).name == "small_gaussian-s3_audit.json"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"k": 2}},
+        {"audit": AuditSettings(shadows=0, bootstrap=6)},
+        {"inputs": {"train": "0" * 16}},
+        {"anonymizer": "other"},
+    ],
+)
+def test_an_audit_of_something_else_is_not_found(case, report, tmp_path, change):
+    records.write(tmp_path, case, report, device="cpu", seconds=1)
+    assert records.read(tmp_path, dataclasses.replace(case, **change)) is None
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [None, [], "", {"nearest_auc": None}, {"nearest_auc": 0.5}, {"nearest_auc": {"value": 0.5}},
+     {"nearest_auc": {"value": {}}}],
+)  # fmt: skip
+def test_an_audit_without_all_its_metrics_is_not_found(case, report, tmp_path, figures):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1)
+    whole = path.read_text()
+    path.write_text(whole[:100])
+    assert records.read(tmp_path, case) is None
+    path.write_text(json.dumps({**json.loads(whole), "figures": figures}))
+    assert records.read(tmp_path, case) is None
+
+
+def test_an_audit_of_another_format_is_not_found(case, report, tmp_path):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    assert records.read(tmp_path, case) is None

@@ -1,0 +1,123 @@
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from src.core.errors import (
+    DataError,
+    InputError,
+    MissingFileError,
+    MissingPackageError,
+    UnknownNameError,
+)
+from src.embedding import datasets
+from tests.embedding.datasets.support import labels_of, lines
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+TASKS = [
+    {
+        "task_name": "organ label",
+        "task_target": "MULTICLASS_CLASSIFICATION",
+        "labels": {0: "liver", 1: "spleen"},
+    },
+    {"task_name": "age", "task_target": "REGRESSION", "labels": {"type": "integer"}},
+    {"task_name": "side", "task_target": "BINARY_CLASSIFICATION", "labels": ["left", "right"]},
+]
+
+
+def medimeta(root, name="organs_axial", *, hdf5=False):
+    """Six grey images, image i of the value 10 i; splits list them in descending order."""
+    folder = root / "medimeta" / name
+    (folder / "task_labels").mkdir(parents=True)
+    info = {"id": name, "name": "Organs", "input_size": [1, 4, 5], "tasks": TASKS}
+    (folder / "info.yaml").write_text(yaml.safe_dump(info))
+    np.save(folder / "task_labels/organ label.npy", np.array([0, 1, 1, 0, 1, 0]))
+    np.save(folder / "task_labels/side.npy", np.array([[1], [0], [1], [1], [0], [0]]))
+    images = np.arange(0, 60, 10, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 4, 5, 1), np.uint8
+    )
+    if hdf5:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(folder / "images.hdf5", "w") as file:
+            file["images"] = images
+    else:
+        (folder / "images").mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image[..., 0]).save(folder / f"images/{i:06d}.tiff")
+    for split, rows in (("train", [4, 1, 0]), ("val", [2]), ("test", [5, 3])):
+        lines(folder / f"splits/{split}.txt", [f"images/{row:06d}.tiff" for row in rows])
+    return folder
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_default_task(tmp_path, hdf5):
+    medimeta(tmp_path, hdf5=hdf5)
+    splits = pickle.loads(pickle.dumps(datasets.load("organs_axial", root=tmp_path)))
+    assert splits.class_names == ["liver", "spleen"]
+    assert labels_of(splits) == [[0, 1, 1], [1], [0, 0]]
+    assert [splits.train[i].getpixel((4, 3)) for i in range(3)] == [(v, v, v) for v in (0, 10, 40)]
+    assert splits.train[0].size == (5, 4)
+    assert splits.facts["task"] == "organ label"
+
+
+def test_any_id_with_a_task(tmp_path):
+    medimeta(tmp_path, "organs_odd")
+    splits = datasets.load("organs_odd", root=tmp_path, task="side")
+    assert splits.class_names == ["left", "right"]
+    assert labels_of(splits) == [[1, 0, 0], [1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "message"),
+    [
+        (None, InputError, r"needs --task NAME \(valid: age, organ label, side\)"),
+        ("sides", UnknownNameError, "'sides'; did you mean 'side'"),
+        ("age", InputError, "'age' of organs_odd is REGRESSION; one class per image"),
+    ],
+)
+def test_tasks_are_checked(tmp_path, task, error, message):
+    medimeta(tmp_path, "organs_odd")
+    with pytest.raises(error, match=message):
+        datasets.load("organs_odd", root=tmp_path, task=task)
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "message"),
+    [
+        (lambda f: (f / "info.yaml").unlink(), MissingFileError, "unpack it to"),
+        (lambda f: (f / "info.yaml").write_text("[1"), DataError, r"info\.yaml"),
+        (lambda f: (f / "splits/val.txt").unlink(), MissingFileError, r"val\.txt"),
+        (lambda f: lines(f / "splits/val.txt", ["x.tiff"]), DataError, r"val\.txt"),
+        (
+            lambda f: lines(f / "splits/val.txt", ["000006.tiff"]),
+            DataError,
+            "image 6 does not exist; there are 6 labels",
+        ),
+        (lambda f: (f / "task_labels/organ label.npy").unlink(), MissingFileError, "npy"),
+        (lambda f: (f / "task_labels/organ label.npy").write_bytes(b"x"), DataError, "npy"),
+        (lambda f: (f / "images").rename(f / "pictures"), MissingFileError, "neither"),
+    ],
+)
+def test_damage_is_named(tmp_path, harm, error, message):
+    harm(medimeta(tmp_path))
+    with pytest.raises(error, match=message):
+        datasets.load("organs_axial", root=tmp_path)
+
+
+def test_damaged_images_are_named(tmp_path):
+    folder = medimeta(tmp_path)
+    (folder / "images/000003.tiff").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"000003\.tiff"):
+        datasets.load("organs_axial", root=tmp_path).test[0]
+
+
+def test_hdf5_without_h5py(tmp_path, monkeypatch):
+    medimeta(tmp_path, hdf5=True)
+    splits = datasets.load("organs_axial", root=tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingPackageError, match="pip install h5py"):
+        splits.train[0]

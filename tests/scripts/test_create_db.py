@@ -1,0 +1,195 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+from PIL import Image
+
+import create_db
+from src import cli, database
+from tests.support import ROOT
+
+
+def images(root, per_class=(7, 2, 3), size=12):
+    """A dataset of colour and grey PNG files, of two classes."""
+    rng = np.random.default_rng(0)
+    for split, n in zip(("train", "val", "test"), per_class, strict=True):
+        for name in ("cat", "dog"):
+            folder = root / "pets" / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                shape = (size, size, 3)[: 2 + i % 2]
+                Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(
+                    folder / f"{i}.png"
+                )
+    return root
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    return images(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    safetensors.torch.save_file(timm.create_model("test_vit").state_dict(), path)
+    return path
+
+
+def flags(pets, target, *more):
+    return [
+        *("--dataset", "pets", "--dataset_root", str(pets), "--database_root", str(target)),
+        *("--device", "cpu", "--num_workers", "0", *more),
+    ]
+
+
+def content(root):
+    return {path.relative_to(root): path.read_bytes() for path in sorted(root.rglob("*.npz"))}
+
+
+def failure(capsys, *argv):
+    """The line on standard error of a call that fails with exit status 2."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(lambda: create_db.main(list(argv)))
+    assert exit_.value.code == 2
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_folder_of_images_becomes_a_database(pets, tmp_path, capsys):
+    create_db.main(flags(pets, tmp_path, "--backbone", "pixels"))
+    splits = database.Database(tmp_path, "pets", "pixels").read()
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [14, 4, 6]
+    assert splits.train.embeddings.shape[1] == 3 * 12 * 12
+    assert splits.train.class_names == ["cat", "dog"]
+    first = np.asarray(Image.open(pets / "pets/train/cat/1.png")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(splits.train.embeddings[1], first.reshape(-1) / np.float32(255))
+    folder = tmp_path / "pets" / "pixels"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder / 'train.npz'}: 14 rows, 432 dimensions",
+        f"{folder / 'val.npz'}: 4 rows, 432 dimensions",
+        f"{folder / 'test.npz'}: 6 rows, 432 dimensions",
+    ]
+
+
+def test_a_backbone_with_local_weights(pets, weights, tmp_path):
+    given = flags(pets, tmp_path, "--backbone", "test_vit", "--weights", str(weights))
+    create_db.main([*given, "--image_size", "64"])
+    exact = database.Database(tmp_path, "pets", "test_vit").read()
+    assert exact.train.embeddings.shape == (14, 64)
+    assert exact.train.meta["image_size"] == 64
+    create_db.main([*given, "--image_size", "64", "--precision", "bf16"])
+    rounded = database.Database(tmp_path, "pets", "test_vit").read()
+    assert rounded.train.meta["extraction"] != exact.train.meta["extraction"]
+    np.testing.assert_allclose(rounded.train.embeddings, exact.train.embeddings, atol=0.1)
+
+
+def test_the_size_of_a_medmnist_file_is_not_the_network_s(weights, tmp_path):
+    images, labels = np.zeros((4, 28, 28), np.uint8), np.array([[0], [1], [0], [1]])
+    (tmp_path / "medmnist").mkdir()
+    np.savez(
+        tmp_path / "medmnist" / "breastmnist.npz",
+        **{f"{split}_images": images for split in ("train", "val", "test")},
+        **{f"{split}_labels": labels for split in ("train", "val", "test")},
+    )
+    given = ["--dataset", "breastmnist", "--dataset_root", str(tmp_path), "--image_size", "28"]
+    given += ["--backbone", "test_vit", "--weights", str(weights), "--device", "cpu"]
+    create_db.main([*given, "--database_root", str(tmp_path / "db")])
+    meta = database.Database(tmp_path / "db", "breastmnist", "test_vit").read().train.meta
+    assert meta["image_size"] == 28
+    assert meta["facts"]["backbone"]["transform"]["input_size"] == [3, 160, 160]
+
+
+def torchrun(n, *argv):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    # torchrun would give each process one thread; sums are rounded as their threads share them.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run(
+        [*command, f"--nproc_per_node={n}", "create_db.py", *argv],
+        cwd=ROOT,
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_two_processes_write_what_one_writes(pets, weights, tmp_path):
+    # 14, 4 and 6 rows in batches of 5: shares of one and two batches, none for val's rank 0.
+    backbone = ("--backbone", "test_vit", "--weights", str(weights), "--image_size", "32")
+    given = flags(pets, tmp_path / "one", *backbone, "--batch_size", "5")
+    create_db.main(given)
+    given[given.index(str(tmp_path / "one"))] = str(tmp_path / "two")
+    done = torchrun(2, *given)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert len(content(tmp_path / "one")) == 3
+    assert content(tmp_path / "two") == content(tmp_path / "one")
+
+
+def test_an_error_of_one_process_ends_all(tmp_path):
+    pets = images(tmp_path / "data")
+    (pets / "pets/train/dog/6.png").write_bytes(b"no image")  # in the share of rank 1
+    done = torchrun(2, *flags(pets, tmp_path / "db", "--backbone", "pixels", "--batch_size", "7"))
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "6.png is not an image" in errors[0], done.stderr
+    assert "exitcode  : 2 " in done.stderr
+    assert not content(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--backbone", "resnet19"], "did you mean 'resnet18'"),
+        (["--dataset", "pet"], "did you mean 'pets'"),
+        (["--backbone", "pixels", "--image_size", "0"], "0 is below 1"),
+        (["--backbone", "pixels", "--num_workers", "-1"], "-1 is below 0"),
+        (["--backbone", "pixels", "--precision", "int8"], "int8"),
+        (["--backbone", "pixels", "--device", "cuda:99"], "device 'cuda:99' is missing"),
+        (["--backbone", "pixels", "--seed", "1"], "--seed"),
+        (["--backbone", "test_vit", "--weights", "nowhere.pth"], "nowhere.pth does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(pets, tmp_path, capsys, more, message):
+    assert message in failure(capsys, *flags(pets, tmp_path, *more))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_half_way_overwrites_nothing(tmp_path, capsys):
+    pets = images(tmp_path / "data")
+    given = flags(pets, tmp_path / "db", "--backbone", "pixels")
+    create_db.main(given)
+    before = content(tmp_path / "db")
+    (pets / "pets/test/dog/2.png").write_bytes(b"no image")
+    assert "2.png" in failure(capsys, *given)
+    assert content(tmp_path / "db") == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(pets, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    # The unknown backbone would be found later.
+    line = failure(capsys, *flags(pets, tmp_path / "taken", "--backbone", "resnet19"))
+    assert "cannot write" in line
+    assert "taken" in line
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys, create_db\n"
+        "try: create_db.main(['--help'])\n"
+        "except SystemExit: print([m for m in ('torch', 'timm', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "--precision" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,89 @@
+"""What becomes of a step's error, and how workers are set up."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import InputError
+from src.database import Database
+from src.sweep import workers
+from src.sweep.base import Step, Workplace
+
+PLACE = Workplace(
+    device="cpu",
+    dataset_root=Path("data"),
+    database_root=Path("database"),
+    ckpt_root=Path("ckpts"),
+    output_root=Path("logs"),
+)
+DATABASE = Database(Path("database"), "small", "pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raising(Step):
+    makes = "error"
+
+    name: str = "raising"
+    error: BaseException | None = None
+
+    def complete(self):
+        return False
+
+    def perform(self):
+        if self.error:
+            raise self.error
+
+
+def step(error=None, **rest):
+    return Raising(place=PLACE, database=DATABASE, error=error, **rest)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("k is too large"), "k is too large"),
+        (
+            MemoryError("Unable to allocate 9.00 TiB for an array"),
+            "out of memory (Unable to allocate 9.00 TiB for an array); "
+            "what helps: fewer rows or more memory",
+        ),
+        (
+            OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has ..."),
+            "out of memory (CUDA out of memory); what helps: a smaller batch or --device cpu",
+        ),
+    ],
+)
+def test_what_a_user_can_fix_is_said_as_it_is(error, said):
+    assert workers.attempt(step(error)) == said
+
+
+def test_a_defect_is_one_line_with_its_place():
+    said = workers.attempt(step(KeyError("two\nlines")))
+    assert said.startswith("KeyError: ")
+    assert "\n" not in said
+    assert "(test_workers.py:" in said
+
+
+def test_a_step_after_one_that_failed_is_not_performed():
+    first = step(InputError("no images"))
+    second = step(AssertionError("performed"), name="second", after=first)
+    other = step(name="other")
+    assert [done.error for done in workers.perform([first, second, other])] == [
+        "no images", "no images", None,
+    ]  # fmt: skip
+
+
+def test_workers_set_their_process_up_before_torch(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    with workers._processes(1) as client:
+        assert client.submit(os.environ.get, "GOMP_SPINCOUNT").result() == "2000"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert workers.attempt(step()) is None  # as on a cluster, whose workers are not started here
+    assert os.environ["GOMP_SPINCOUNT"] == "2000"
