@@ -6,6 +6,7 @@ torchrun --nproc_per_node=2 create_db.py --dataset digits --backbone pixels
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,29 +19,7 @@ from src.embedding import distributed
 @distributed.session()
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the images, load the backbone, embed the three splits, write them."""
-    parser = cli.Parser(__doc__)
-    cli.add_data_flags(parser)
-    cli.add_device_flag(parser)
-    cli.add_images_flag(parser)
-    count, whole = cli.number(int, minimum=1), cli.number(int, minimum=0)
-    parser.add_argument("--task", help="task of a MedIMeta dataset")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="a local checkpoint")
-    parser.add_argument("--image_size", type=count, metavar="N", help="height and width, pixels")
-    parser.add_argument("--batch_size", type=count, default=128, help="default: %(default)s")
-    parser.add_argument(
-        "--num_workers",
-        type=whole,
-        metavar="N",
-        help="processes that decode images (default: by the device and the number of CPU cores)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16"),
-        default="fp32",
-        help="of the arithmetic; embeddings are stored as float32 (default: %(default)s)",
-    )
-    args = parser.parse(argv)
-
+    args = arguments(argv)
     database = Database(args.database_root, args.dataset, args.backbone)
     require_writable(database.folder)
     database.require_own()
@@ -64,6 +43,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     if distributed.rank() == 0:
         for split, data in sets.items():
             print(f"{database.write(split, data)}: {len(data)} rows, {data.dim} dimensions")
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(__doc__)
+    cli.add_data_flags(parser)
+    cli.add_device_flag(parser)
+    cli.add_images_flag(parser)
+    count, whole = cli.number(int, minimum=1), cli.number(int, minimum=0)
+    parser.add_argument("--task", help="task of a MedIMeta dataset")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="a local checkpoint")
+    parser.add_argument("--image_size", type=count, metavar="N", help="height and width, pixels")
+    parser.add_argument("--batch_size", type=count, default=128, help="default: %(default)s")
+    parser.add_argument(
+        "--num_workers",
+        type=whole,
+        metavar="N",
+        help="processes that decode images (default: by the device and the number of CPU cores)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        default="fp32",
+        help="of the arithmetic; embeddings are stored as float32 (default: %(default)s)",
+    )
+    return parser.parse(argv)
 
 
 if __name__ == "__main__":

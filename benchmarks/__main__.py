@@ -57,7 +57,7 @@ def measured(item: Item, device: str) -> dict[str, Any]:
         "target": ", ".join(target.text for target in item.targets),
     }
     met = [target.met(row) for target in item.targets]
-    return {**row, "ok": None if None in met else all(met)}
+    return {**row, "ok": None if not met or None in met else all(met)}
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Item:
 
     name: str
     title: str
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...] = ()
     repeats: int = 15
     large: bool = False  # left out by --quick
     device: str = ""  # the only type of device it is for; "" for any
@@ -98,6 +98,21 @@ ITEMS = {
             title="linear head, 100 epochs, n = 3,882, D = 784",
             targets=(faster(20),),
         ),
+        Item(name="ksame-wide", title="k-Same, n = 4,000, D = 1,280, k = 5"),
+        Item(name="cvae-wide", title="CVAE fit, an epoch, n = 4,000, D = 1,280", repeats=3),
+        Item(name="head-wide", title="linear head, 100 epochs, n = 4,000, D = 1,280", repeats=5),
+        Item(
+            name="logistic-2",
+            title="logistic head, n = 4,000, D = 1,280, two classes",
+            targets=(seconds(5),),
+            repeats=3,
+        ),
+        Item(
+            name="logistic-10",
+            title="logistic head, n = 4,000, D = 1,280, ten classes",
+            targets=(seconds(20),),
+            repeats=3,
+        ),
         Item(
             name="online-digits",
             title="linear head on fresh draws, an epoch of 12,930, D = 64",
@@ -114,6 +129,12 @@ ITEMS = {
             name="extraction",
             title="extraction, 128 JPEG images, ViT-S/16",
             targets=(of_bare(0.95),),
+            repeats=3,
+            device="cpu",
+        ),
+        Item(
+            name="extraction-lite0",
+            title="extraction, 128 JPEG images, EfficientNet-Lite0",
             repeats=3,
             device="cpu",
         ),

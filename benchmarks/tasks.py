@@ -1,7 +1,8 @@
 """What the items of the benchmark run, and on which data.
 
 Data are normal random rows of the stated shape, always the same, and the bundled digits.
-`digits`: 1,293 x 64, 10 classes; `dense`: 3,882 x 784, 2 classes.
+`digits`: 1,293 x 64, 10 classes; `dense`: 3,882 x 784, 2 classes; `wide`: 4,000 x 1,280, half of
+the values 0, as the features of a convolutional network are.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from src.embedding import backbones
 from src.embedding.datasets.base import ImageFiles, ImageSet, ImageSplits
 from src.embedding.extraction import PRECISIONS, Batches, Options, extract
 from src.probing import head, metrics
-from src.probing.settings import HeadSettings
+from src.probing.settings import LOGISTIC, HeadSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("create_db", "anonymize", "probing", "probing_noise", "probing_noise_cvae")
@@ -51,6 +52,16 @@ def dense() -> Splits:
     x = random_rows(sum(sizes), 784)
     labels = torch.arange(len(x)) % 2
     x[:, :8] += labels[:, None] / 2
+    parts = zip(x.split(sizes), labels.split(sizes), strict=True)
+    return Splits(*(EmbeddingSet(rows.numpy(), y.numpy()) for rows, y in parts))
+
+
+def wide(classes: int) -> Splits:
+    """4,000 / 400 / 400 rows of 1,280 rectified features, each class with a mean of its own."""
+    sizes = [4000, 400, 400]
+    labels = torch.arange(sum(sizes)) % classes
+    means = random_rows(classes, 1280) / 4
+    x = (random_rows(sum(sizes), 1280) + means[labels]).relu()
     parts = zip(x.split(sizes), labels.split(sizes), strict=True)
     return Splits(*(EmbeddingSet(rows.numpy(), y.numpy()) for rows, y in parts))
 
@@ -83,10 +94,10 @@ def cvae_epochs(device: torch.device, _: Path, *, splits: Callable[[], Splits]) 
 
 
 def head_fit(
-    device: torch.device, _: Path, *, splits: Callable[[], Splits], patience: int
+    device: torch.device, _: Path, *, splits: Callable[[], Splits], settings: HeadSettings
 ) -> Task:
     """A head on real rows with its evaluation and distance: all that probing does on arrays."""
-    loaded, settings = splits(), HeadSettings(patience=patience)
+    loaded = splits()
 
     def run() -> None:
         fitted = head.fit(loaded.train, loaded, settings, seed=0, device=device)
@@ -191,11 +202,23 @@ TASKS: dict[str, Callable[[torch.device, Path], Task]] = {
     "ksame-50000": partial(ksame_groups, rows=50_000, dim=768, k=5, gib=2),
     "cvae-digits": partial(cvae_epochs, splits=data.digits),
     "cvae-dense": partial(cvae_epochs, splits=dense),
-    "head-digits": partial(head_fit, splits=data.digits, patience=5),
-    "head-dense": partial(head_fit, splits=dense, patience=100),
+    "head-digits": partial(head_fit, splits=data.digits, settings=HeadSettings()),
+    "head-dense": partial(head_fit, splits=dense, settings=HeadSettings(patience=100)),
+    "ksame-wide": partial(ksame_groups, rows=4000, dim=1280, k=5, gib=4),
+    "cvae-wide": partial(cvae_epochs, splits=partial(wide, 2)),
+    "head-wide": partial(head_fit, splits=partial(wide, 2), settings=HeadSettings(patience=100)),
+    "logistic-2": partial(
+        head_fit, splits=partial(wide, 2), settings=HeadSettings(head=LOGISTIC, clip=10)
+    ),
+    "logistic-10": partial(
+        head_fit, splits=partial(wide, 10), settings=HeadSettings(head=LOGISTIC, clip=10)
+    ),
     "online-digits": partial(online_epochs, epochs=10),
     "distance": partial(distance, rows=20_000, dim=768),
     "extraction": partial(extraction, model="vit_small_patch16_224", images=128, precision="fp32"),
+    "extraction-lite0": partial(
+        extraction, model="tf_efficientnet_lite0", images=128, precision="fp32"
+    ),
     "extraction-bf16": partial(
         extraction, model="vit_base_patch14_dinov2", images=1024, precision="bf16"
     ),

@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from src.core.files import number_name
 from src.core.provenance import versions
 from src.core.records import Subject
 from src.core.settings import Settings
-from src.database import EmbeddingSet
+from src.database import IDENTITY, EmbeddingSet
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from src.core.devices import Resources
     from src.networks.cvae import Decoder
 
@@ -51,10 +51,15 @@ class Anonymizer(Settings, ABC):
     ) -> EmbeddingSet:
         """The released rows, with a `meta` that says how they were made.
 
+        Their order says nothing of the originals': whoever has the list of files must not learn
+        from a row's place whose it is.
+
         Raises:
             InputError: the settings do not fit the data (k above n, ...).
         """
         rows, labels, facts = self.release(train, val, seed=seed, resources=resources)
+        if self.name != IDENTITY:
+            rows, labels = ordered(rows, labels)
         inherited = ("dataset", "backbone", "class_names")
         meta = {
             **{key: train.meta[key] for key in inherited if key in train.meta},
@@ -98,6 +103,23 @@ class Anonymizer(Settings, ABC):
         """`cvae (variance=0.5)`: the name and the settings that are not the default."""
         values = ", ".join(f"{name}={number_name(value)}" for name, value in self.given.items())
         return f"{self.name} ({values})" if values else self.name
+
+
+def ordered(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (m, D) float32 and labels (m,) sorted by label, then by their values.
+
+    The first features usually decide; more are sorted by where rows that agree in them differ.
+    """
+    width = 1
+    while True:
+        order = np.lexsort((*rows[:, :width].T[::-1], labels))
+        first, classes = rows[order, :width], labels[order]
+        agree = (classes[1:] == classes[:-1]) & (first[1:] == first[:-1]).all(1)
+        before = np.flatnonzero(agree)
+        same = rows[order[before]] == rows[order[before + 1]]
+        if width >= rows.shape[1] or same.all():
+            return rows[order], classes
+        width *= 4
 
 
 @dataclass(frozen=True, kw_only=True)

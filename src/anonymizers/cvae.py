@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.anonymizers.base import ordered
 from src.anonymizers.settings import FitSettings
 from src.core import seeding
 from src.core.devices import Resources
@@ -29,13 +30,13 @@ BLOCK = 8192  # rows encoded and decoded at once
 def draws(decoder: Decoder, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (m, D) float32 and labels (m,) int64, of each class as many as the decoder counted.
 
-    A release can so be drawn again from its decoder.
+    In the order of a release, which can so be drawn again from its decoder.
     """
     counts = decoder.class_weights.long()
     labels = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     generator = seeding.generator(seed, "cvae/release", counts.device)
     rows = torch.cat(list(decoder.sample(labels, generator)))
-    return rows.cpu().numpy(), labels.cpu().numpy()
+    return ordered(rows.cpu().numpy(), labels.cpu().numpy())
 
 
 def fit(

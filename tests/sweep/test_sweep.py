@@ -486,7 +486,7 @@ def test_local_processes_and_a_cluster_that_loses_a_worker(tmp_path, embeddings,
         _dask("worker", *shared, "--nthreads", "1", "--no-nanny", cwd=tmp_path) for _ in range(2)
     )
     try:
-        wait_for(address.exists, scheduler)
+        wait_for(lambda: address.exists() and address.read_text(), scheduler)
         tcp = json.loads(address.read_text())["address"]
         with distributed.Client(tcp) as client:
             client.wait_for_workers(2)
@@ -509,7 +509,7 @@ def test_a_scheduler_that_cannot_import_the_project_is_one_line(place, tmp_path)
     words = ["--scheduler-file", str(address), "--no-dashboard", "--port", "0"]
     scheduler = _dask("scheduler", *words, "--host", "127.0.0.1", cwd=tmp_path, project=False)
     try:
-        wait_for(address.exists, scheduler)
+        wait_for(lambda: address.exists() and address.read_text(), scheduler)
         tcp = json.loads(address.read_text())["address"]
         done = place.sweep("--scheduler", tcp)
     finally:

@@ -1,6 +1,8 @@
 """Small images for the tests of datasets."""
 
 import numpy as np
+import pytest
+import yaml
 from PIL import Image
 
 
@@ -41,3 +43,38 @@ def medmnist(root, name, size, *, colour=False, label_width=1):
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path, **arrays)
     return path
+
+
+TASKS = [
+    {
+        "task_name": "organ label",
+        "task_target": "MULTICLASS_CLASSIFICATION",
+        "labels": {0: "liver", 1: "spleen"},
+    },
+    {"task_name": "age", "task_target": "REGRESSION", "labels": {"type": "integer"}},
+    {"task_name": "side", "task_target": "BINARY_CLASSIFICATION", "labels": ["left", "right"]},
+]
+
+
+def medimeta(root, name="organs_axial", *, hdf5=False):
+    """Six grey images, image i of the value 10 i; splits list them in descending order."""
+    folder = root / "medimeta" / name
+    (folder / "task_labels").mkdir(parents=True)
+    info = {"id": name, "name": "Organs", "input_size": [1, 4, 5], "tasks": TASKS}
+    (folder / "info.yaml").write_text(yaml.safe_dump(info))
+    np.save(folder / "task_labels/organ label.npy", np.array([0, 1, 1, 0, 1, 0]))
+    np.save(folder / "task_labels/side.npy", np.array([[1], [0], [1], [1], [0], [0]]))
+    images = np.arange(0, 60, 10, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 4, 5, 1), np.uint8
+    )
+    if hdf5:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(folder / "images.hdf5", "w") as file:
+            file["images"] = images
+    else:
+        (folder / "images").mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image[..., 0]).save(folder / f"images/{i:06d}.tiff")
+    for split, rows in (("train", [4, 1, 0]), ("val", [2]), ("test", [5, 3])):
+        lines(folder / f"splits/{split}.txt", [f"images/{row:06d}.tiff" for row in rows])
+    return folder

@@ -97,6 +97,17 @@ def test_damaged_files_are_named(tmp_path, suffix, harm):
     assert str(error.value).count(str(path)) == 1
 
 
+def test_the_reason_of_an_error_is_kept(tmp_path):
+    """A file that exists and cannot be opened is not "not an image"."""
+    path = tmp_path / "loop.png"
+    path.symlink_to(path)
+    with pytest.raises(DataError, match=rf"^cannot read {path}: Too many levels of symbolic"):
+        ImageFiles([path])[0]
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(DataError, match=r"^cannot read .*folder\.png: Is a directory$"):
+        ImageFiles([tmp_path / "folder.png"])[0]
+
+
 def test_rgb_sets():
     images = ImageArray(np.full((1, 2, 3), 9, np.uint8))
     labels = np.zeros(1, np.int64)

@@ -6,6 +6,7 @@ import pytest
 from src.core.errors import InputError, MissingFileError, UnknownNameError
 from src.embedding import datasets
 from src.embedding.datasets import medmnist_sets
+from tests.embedding.datasets.support import medimeta
 
 
 def test_names(folder):
@@ -33,11 +34,24 @@ def test_unknown_name(folder):
         datasets.load("mime", root=folder)
 
 
-def test_a_task_without_tasks(folder):
-    with pytest.raises(
-        InputError, match="--task x: only MedIMeta datasets have tasks; 'digits' has"
-    ):
-        datasets.load("digits", root=folder, task="x")
+@pytest.mark.parametrize("name", ["mine", "digits", "breastmnist", "chestmnist", "stl10", "octdl"])
+def test_only_medimeta_datasets_have_tasks(folder, name):
+    message = f"^--task x: only MedIMeta datasets have tasks; '{name}' has none$"
+    with pytest.raises(InputError, match=message):
+        datasets.load(name, root=folder, task="x")
+
+
+def test_of_two_folders_of_one_name_a_task_picks_medimetas(folder):
+    medimeta(folder, "mine")
+    assert datasets.load("mine", root=folder).class_names == ["a cat", "b_dog"]
+    assert datasets.load("mine", root=folder, task="side").class_names == ["left", "right"]
+
+
+@pytest.mark.parametrize("name", ["unheard_of", "medmnist"])
+def test_a_task_of_an_unknown_dataset_says_where_medimeta_is(folder, name):
+    (folder / "medmnist").mkdir()
+    with pytest.raises(MissingFileError, match=rf"fetch '{name}' from MedIMeta.* unpack it to"):
+        datasets.load(name, root=folder, task="side")
 
 
 def test_octdl_says_how_to_prepare_it(tmp_path):

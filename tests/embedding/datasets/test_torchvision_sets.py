@@ -99,3 +99,9 @@ def test_damaged_stl10(stl10, harm):
     with pytest.raises(DataError, match="stl10") as error:
         datasets.load("stl10", root=stl10)
     assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(stl10):
+    (stl10 / "stl10_binary/test_y.bin").unlink()
+    with pytest.raises(DataError, match=r"stl10_binary is incomplete .*test_y\.bin"):
+        datasets.load("stl10", root=stl10)
