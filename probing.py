@@ -39,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     fitted = head.fit(released, splits, settings, seed=args.seed, device=device)
     distance = metrics.average_mindistance(released, splits.train, device)
     subject = results.subject(release_id, released)
+    extreme = head.extreme_rows(fitted, splits.test)
     trial = results.trial(database, splits, subject, settings, args.seed)
     scores = head.evaluate(fitted, splits.test, seed=args.seed)
-    print(results.write(args.output_root, trial, fitted, scores, distance))
+    print(results.write(args.output_root, trial, fitted, scores, distance, extreme))
 
 
 if __name__ == "__main__":

@@ -61,10 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if originals is not None:
         fresh = head.draw(decoder, len(originals), seed=args.seed)
         distance = metrics.average_mindistance(fresh, originals, fitted.mean.device)
+    extreme = head.extreme_rows(fitted, splits.test)
     trial = results.trial(database, splits, subject, settings, args.seed)
     for sigma in args.sigma:
         scores = head.evaluate(fitted, splits.test, sigma, seed=args.seed)
-        print(results.write(args.output_root, trial.at(sigma), fitted, scores, distance))
+        print(results.write(args.output_root, trial.at(sigma), fitted, scores, distance, extreme))
 
 
 if __name__ == "__main__":

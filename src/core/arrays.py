@@ -1,12 +1,143 @@
-"""Checks of arrays that were read from files."""
+"""Arrays in .npz files: read with sizes known before anything is loaded, checked, written.
+
+A file from elsewhere may say that it holds anything. Its headers are read first, and nothing is
+loaded that is not as large as they say or larger than the file's own bytes explain.
+"""
 
 from __future__ import annotations
 
+import io
+import math
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from src.core.errors import DataError
+from src.core.files import reading
+
+HELD = {"embeddings": 4, "labels": 8, "meta": 0}  # bytes per element that checks add to a file's
+MOST_HELD, INFLATION = 1 << 28, 20  # bytes in memory: so many, and so many per byte of the file
+MOST_META = 1 << 26  # bytes of `meta`, 4 per character
+MOST_CLASSES = 1 << 20
+MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
+UNIX = 3  # the system that a zip is said to come from, wherever it was written
+
+
+class _Blocks(io.BufferedReader):
+    """A file of which only so many bytes are read at once."""
+
+    most = MOST_DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes; numpy asks for no more than 256 KiB of an array at once."""
+        if size is not None and size > self.most:
+            raise ValueError(f"a part of {size} bytes is longer than {self.most}")
+        return super().read(size)
+
+
+class _Header(NamedTuple):
+    """An entry of a zip, and what the array in it says of itself."""
+
+    member: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file that are among `HELD`; others are left alone.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: damaged, pickled, ambiguous, or larger than its bytes explain.
+    """
+    with reading(path), warnings.catch_warnings(action="ignore"):  # numpy's, of old headers
+        with _Blocks(path.open("rb", buffering=0)) as file:
+            if file.peek(2)[:2] != b"PK":
+                raise DataError(f"{path} is not an .npz file (a zip of arrays)")
+            with zipfile.ZipFile(file) as archive:
+                headers = _headers(path, archive)
+                file.most = MOST_META
+                return {name: _loaded(archive, h.member) for name, h in headers.items()}
+
+
+def allowance(file_bytes: int) -> int:
+    """The bytes of memory that a file of that size may ask for."""
+    return MOST_HELD + INFLATION * file_bytes
+
+
+def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, _Header]:
+    """The headers of the arrays that are read, by name.
+
+    Raises:
+        DataError: two of one name, or arrays that are not to be loaded.
+    """
+    headers: dict[str, _Header] = {}
+    seen = set()
+    for member in archive.infolist():
+        if member.filename in seen:
+            raise DataError(f"{path} holds {member.filename!r:.80} twice")
+        seen.add(member.filename)
+        name = member.filename.removesuffix(".npy")
+        with archive.open(member) as file:  # fails where the entry has another name there
+            if name in HELD and name != member.filename:
+                headers[name] = _header(path, member, file)
+    needed = sum(h.member.file_size + math.prod(h.shape) * HELD[n] for n, h in headers.items())
+    if needed > allowance(path.stat().st_size):
+        raise DataError(
+            f"{path} would take {needed:.3g} bytes of memory, more than {MOST_HELD:.3g} and "
+            f"{INFLATION} per byte of the file; it is not loaded"
+        )
+    return headers
+
+
+def _header(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> _Header:
+    """What an array says of itself, if it is as large as that.
+
+    Raises:
+        DataError: pickled, or a `meta` that is no text.
+        ValueError: not as numpy writes such arrays.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # whose header is short; no array of numbers needs another
+        raise ValueError(f"{member.filename} has .npy format {version}, not (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise DataError(
+            f"{path} holds pickled objects, which are never loaded; store plain arrays"
+        )
+    if member.filename == "meta.npy" and (dtype.kind != "U" or member.file_size > MOST_META):
+        raise DataError(
+            f"{path}: meta is not JSON in one text of at most {MOST_META // 4} characters, but "
+            f"{dtype} shaped {shape}"
+        )
+    size = file.tell() + math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size != member.file_size:
+        raise ValueError(f"{member.filename} has not the size of {dtype} shaped {shape}")
+    return _Header(member, shape, dtype)
+
+
+def _loaded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], *, compressed: bool) -> None:
+    """Write arrays as .npz; uncompressed, the bytes follow from the arrays alone.
+
+    Neither time nor user nor system is recorded.
+    """
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980, the first year of a zip
+            entry.compress_type, entry.file_size = kind, array.nbytes
+            entry.create_system, entry.external_attr = UNIX, 0o644 << 16
+            with archive.open(entry, "w") as member:
+                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
 def checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
@@ -26,7 +157,7 @@ def checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
         embeddings = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(embeddings)
     if not finite.all():
-        row, column = np.argwhere(~finite)[0]
+        row, column = np.unravel_index(finite.argmin(), finite.shape)
         raise DataError(
             f"{path}: embeddings[{row}, {column}] is {array[row, column]}; "
             "all must be finite in float32"
@@ -38,7 +169,7 @@ def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
     """Labels read from `path`, shaped (n,) or (n, 1), as (n,) int64.
 
     Raises:
-        DataError: they are not one whole number, 0 or above, per row.
+        DataError: they are not one whole number per row, from 0 to `MOST_CLASSES` - 1.
     """
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -53,9 +184,14 @@ def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: labels contain NaN or infinity")
     with np.errstate(invalid="ignore"):
         labels = array.astype(np.int64)
-    fractional = np.flatnonzero(labels != array)
-    if len(fractional):
-        raise DataError(f"{path}: label {array[fractional[0]]} is not a whole number")
+    fractional = labels != array
+    if fractional.any():
+        raise DataError(f"{path}: label {array[fractional.argmax()]} is not a whole number")
     if len(labels) and labels.min() < 0:
         raise DataError(f"{path}: label {labels.min()} is negative; labels are 0..C-1")
+    if len(labels) and labels.max() >= MOST_CLASSES:
+        raise DataError(
+            f"{path}: label {labels.max()} is too large; labels are 0..C-1, with C up to "
+            f"{MOST_CLASSES}"
+        )
     return labels

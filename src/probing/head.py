@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src.core import seeding
+from src.core.errors import InputError
 from src.core.distances import moments, standardize
 from src.database import EmbeddingSet, Splits
 from src.networks import training
@@ -117,6 +118,9 @@ def evaluate(head: Head, test: EmbeddingSet, sigma: float = 0.0, *, seed: int) -
     """Utility on real test rows, with N(0, sigma²) noise on their standardised features.
 
     One seed draws the same noise for every sigma, only scaled; it is not limited by `clip`.
+
+    Raises:
+        InputError: a test row is so far from the release that its logits overflow.
     """
     device = head.mean.device
     x = standardize(test.tensors(device)[0], head.mean, head.std, head.clip)
@@ -124,6 +128,11 @@ def evaluate(head: Head, test: EmbeddingSet, sigma: float = 0.0, *, seed: int) -
     noise = torch.randn(x.shape, generator=generator, device=device)
     with torch.inference_mode():
         logits = head.linear(x + sigma * noise).cpu()  # MPS lacks float64
+    if not logits.isfinite().all():
+        raise InputError(
+            "test rows are too far from the rows that standardise them: logits overflow; --clip 10 "
+            "limits them"
+        )
     return metrics.scores(logits.double().softmax(1).numpy(), test.labels)
 
 
@@ -131,14 +140,14 @@ def extreme_rows(head: Head, test: EmbeddingSet) -> int:
     """Test rows with a feature more than 100 of the release's deviations away from its mean.
 
     Where they occur, the release hardly varies in a feature in which real rows do: their logits
-    are that feature's. The number is also logged.
+    are that feature's. Where no limit is set, their number is also logged.
     """
     z = standardize(test.tensors(head.mean.device)[0], head.mean, head.std)
     count = int((z.abs() > EXTREME).any(1).sum())
     if count and head.clip is None:
         log.warning(
-            "%d of %d test rows are beyond %g standard deviations of the rows that the head was "
-            "trained on, up to %.3g; --clip 10 limits them",
+            "%d of %d test rows are beyond %g standard deviations of the rows that standardise "
+            "them, up to %.3g; --clip 10 limits them",
             *(count, len(test), EXTREME, float(z.abs().max())),
         )
     return count
@@ -164,23 +173,29 @@ def _fit(
         validation_loss=lambda: linear.loss(x, labels),
         description="linear head",
     )
-    _doubt(fitted, linear, x, labels)
+    with torch.inference_mode():
+        losses = F.cross_entropy(linear(x), labels, reduction="none")
+    _doubt(fitted, losses, settings)
     return Head(linear, mean, std, fitted, settings.clip)
 
 
-def _doubt(fitted: training.Fit, linear: LinearHead, x: Tensor, labels: Tensor) -> None:
-    """Say where a fit tells more of its own stopping than of its training rows."""
-    remedy = "--head logistic or --clip 10 measure the release instead of the stopping"
+def _doubt(fitted: training.Fit, losses: Tensor, settings: HeadSettings) -> None:
+    """Say where a fit tells more of its own stopping than of its training rows.
+
+    Args:
+        losses: of the validation rows [N].
+    """
+    remedy = "try --head logistic" + ("" if settings.clip else " or --clip 10")
     if fitted.best_epoch == 1 < fitted.epochs:
         log.warning(
-            "the linear head was best after its first epoch of %d: %s", fitted.epochs, remedy
+            "the linear head was best after its first epoch of %d, so that it measures its own "
+            "stopping; %s",
+            *(fitted.epochs, remedy),
         )
-    with torch.inference_mode():
-        losses = F.cross_entropy(linear(x), labels, reduction="none")
     share = float(losses.max() / losses.sum())
     if len(losses) > 2 and share > 0.5:
         log.warning(
-            "one of %d validation rows makes up %.0f %% of the loss that stops the head: %s",
+            "one of %d validation rows makes up %.0f %% of the loss that stops the linear head; %s",
             *(len(losses), 100 * share, remedy),
         )
 

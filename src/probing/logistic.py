@@ -6,6 +6,7 @@ release's and not the fit's.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from src.core import progress
 from src.core.errors import InputError
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # C, the inverse of the L2 penalty
@@ -40,12 +42,13 @@ class Labelled(NamedTuple):
 def fit(rows: Labelled, held_out: Labelled, num_classes: int) -> Logistic:
     """Minimise mean cross-entropy + ‖W‖² / (2·C·n) for each C, keep the best on held-out rows.
 
-    Each fit starts from the one before; equal losses go to the smaller C. Classes without rows
-    are never predicted. One thread: these products are too small to be shared, and the bytes
-    then do not depend on the number of threads.
+    Each fit is scikit-learn's own, from zero, so that it depends on its C alone; of two classes
+    W has one row. Equal losses go to the smaller C. Classes without rows are never predicted.
+    One thread: these products are too small to be shared, and the bytes then do not depend on
+    the number of threads.
 
     Raises:
-        InputError: all rows are of one class.
+        InputError: all rows are of one class, or a held-out loss is not finite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -53,15 +56,20 @@ def fit(rows: Labelled, held_out: Labelled, num_classes: int) -> Logistic:
 
     if np.ptp(rows.labels) == 0:
         raise InputError("a logistic head needs rows of two classes; all of these are of one")
-    regression = LogisticRegression(tol=TOLERANCE, max_iter=MOST_STEPS, warm_start=True)
+    regression = LogisticRegression(tol=TOLERANCE, max_iter=MOST_STEPS)
     best, steps = None, 0
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # MOST_STEPS is the definition
-        for strength in STRENGTHS:
+        for strength in progress.bar(STRENGTHS, desc="logistic head", unit="strength"):
             regression.set_params(C=strength).fit(*rows)
             steps += int(regression.n_iter_.max())
             weight, bias = _per_class(regression, num_classes)
             loss = cross_entropy(held_out.x @ weight.T + bias, held_out.labels)
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the validation loss of a logistic head is {loss} at C {strength:g}: look for "
+                    "validation rows far from all others, or limit them with --clip 10"
+                )
             if best is None or loss < best.loss:
                 best = Logistic(weight, bias, strength, loss, 0)
     assert best is not None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, higher is better
 DISTANCE = "average_mindistance"
+EXTREME = "extreme_test_rows"
 METRICS = (*UTILITY, DISTANCE)
 
 
@@ -80,9 +81,17 @@ def trial(
 
 
 def write(
-    output_root: Path, trial: Trial, head: Head, scores: Scores, distance: float | None
+    output_root: Path,
+    trial: Trial,
+    head: Head,
+    scores: Scores,
+    distance: float | None,
+    extreme: int,
 ) -> str:
     """Write one result and return the line that tells of it.
+
+    Args:
+        extreme: test rows that are far from the release, as `head.extreme_rows` counts them.
 
     Raises:
         OutputError: the file cannot be written, or holds the result of another release.
@@ -96,6 +105,7 @@ def write(
         **asdict(trial),
         **{name: round(value, 6) for name, value in scores._asdict().items()},
         DISTANCE: None if distance is None else round(distance, 6),
+        EXTREME: extreme,
         "epochs": head.fit.epochs,
         "best_epoch": head.fit.best_epoch,
         "strength": head.strength,

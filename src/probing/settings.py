@@ -42,7 +42,8 @@ class HeadSettings(Settings):
         super().__post_init__()
         for field in fields(self)[2:] if self.head == LOGISTIC else ():
             if getattr(self, field.name) != field.default:
-                raise InputError(f"--{field.name} has no effect with --head {LOGISTIC}")
+                value = getattr(self, field.name)
+                raise InputError(f"--{field.name} {value} has no effect with --head {LOGISTIC}")
 
     @property
     def suffix(self) -> str:

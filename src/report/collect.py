@@ -132,7 +132,7 @@ def _real(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _inputs(database: Database, seen: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Those that results must have been made from."""
+    """The fingerprints of the real embeddings that results have to be made from."""
     try:
         return database.read().fingerprints
     except InputError:  # not available: the results have to agree with each other

@@ -114,7 +114,7 @@ def _auc_sigma(ax: Axes, sweep: Sweep, ours: Sequence[Result], look: dict[str, A
 def _auc_against(
     metric: str, ax: Axes, sweep: Sweep, ours: Sequence[Result], look: dict[str, Any]
 ) -> None:
-    """One mark with its standard deviations over seeds, at the table's first noise level."""
+    """One mark with its standard deviations over seeds, at the first noise level of the table."""
     sigma = sweep.shown.sigma[0]
     known = [result for result in ours if result.sigma == sigma and metric in result.values]
     if not known:

@@ -30,7 +30,7 @@ class Workplace:
 class Step(ABC):
     """Something to do for one dataset and backbone."""
 
-    makes: ClassVar[str]  # what, in a word
+    makes: ClassVar[str]  # one word, as a dry run prints it
 
     place: Workplace
     database: Database
@@ -58,7 +58,7 @@ class Step(ABC):
         """
 
     def done(self) -> bool:
-        """Whether nothing is left to do; where a file cannot be used, something is."""
+        """Whether nothing is left to do; a file that cannot be used is something to do."""
         try:
             return self.complete()
         except (MissingFileError, DataError):
@@ -99,7 +99,7 @@ class Step(ABC):
         return released
 
     def resources(self) -> Resources:
-        """Device, folder for fitted models, memory."""
+        """The device, the folder for fitted models, and a share of the memory."""
         folder = self.database.folder_in(self.place.ckpt_root)
         return devices.resources(self.place.device, folder, share=0.25)
 

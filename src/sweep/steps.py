@@ -84,7 +84,7 @@ class Anonymize(Step):
     makes = "fit"
 
     anonymizers: tuple[Anonymizer, ...]  # all that it serves
-    wanted: Anonymizer = field(compare=False)  # the one that makes it necessary
+    wanted: Anonymizer = field(compare=False)  # the one that a run needs
     seed: int
 
     @property
@@ -93,7 +93,7 @@ class Anonymize(Step):
         return f"{self.where}: fit {self.wanted.fit_id(self.seed)}"
 
     def complete(self) -> bool:
-        """Whether the wanted release can be read; of a decoder, fitting finds out."""
+        """Whether the wanted release exists; whether a fitted decoder does, fitting finds out."""
         if _is_online(self.wanted):
             return False
         self.released(self.wanted, self.seed)
@@ -146,12 +146,13 @@ class Probe(Step):
         else:
             fitted = head.fit(rows, splits, self.head, seed=self.seed, device=resources.device)
         distance = metrics.average_mindistance(rows, splits.train, resources.device)
+        extreme = head.extreme_rows(fitted, splits.test)
         for trial in missing:
             scores = head.evaluate(fitted, splits.test, trial.sigma or 0.0, seed=self.seed)
-            results.write(self.place.output_root, trial, fitted, scores, distance)
+            results.write(self.place.output_root, trial, fitted, scores, distance, extreme)
 
     def _rows(self) -> EmbeddingSet | None:
-        """The released rows; None for fresh draws; raises as `released`."""
+        """The released rows, None for fresh draws; raises what `released` does."""
         if _is_online(self.anonymizer):
             return None
         return self.released(self.anonymizer, self.seed)
@@ -192,7 +193,7 @@ class Audit(Step):
         return f"{self.where}: audit of {self.anonymizer.label}, seed {self.seed}"
 
     def complete(self) -> bool:
-        """Whether there is such an audit."""
+        """Whether the audit exists."""
         case = self._case(self.released(self.anonymizer, self.seed))
         return audits.read(self.place.output_root, case) is not None
 
@@ -226,7 +227,7 @@ class Audit(Step):
 
 
 def runs(sweep: Sweep, place: Workplace) -> list[Step]:
-    """What a sweep is for, in the order of its configuration; only released rows are audited."""
+    """The runs of a sweep, in the order of its configuration; only released rows are audited."""
     found: list[Step] = []
     for dataset, backbone in sweep.embedded():
         database = Database(place.database_root, dataset, backbone)

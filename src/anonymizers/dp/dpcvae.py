@@ -81,6 +81,7 @@ def fit(
     model.decoder.extent.copy_(high - low)
     model.decoder.class_weights.copy_(counts)
     model.decoder.noise_scale.copy_(high - low)
+    model.decoder.variance = settings.variance
     model.decoder.observation_noise = settings.observation_std
     x = model.scale(rows).clamp(0, 1)
     model, spent = _train(model, x, y, settings, budget, generator)
