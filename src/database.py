@@ -11,13 +11,20 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.core.arrays import checked_embeddings, checked_labels
+from src.core.arrays import (
+    MOST_META,
+    allowance,
+    checked_embeddings,
+    checked_labels,
+    read_arrays,
+    write_arrays,
+)
 from src.core.errors import DataError, MissingFileError
-from src.core.files import reading, replacing
+from src.core.files import parse_json, replacing
 from src.core.provenance import fingerprint_arrays
 from src.core.records import FORMAT
 
@@ -218,20 +225,39 @@ class Database:
 def write(path: Path, data: EmbeddingSet) -> None:
     """Write a set as .npz, whole or not at all; compressed where that saves a third.
 
+    What shrinks so much that `read` would suspect it stays as it is.
+
     Raises:
         OutputError: the file cannot be written.
     """
-    arrays: dict[str, Any] = {
+    sample = np.ascontiguousarray(data.embeddings, dtype=np.float32).reshape(-1)[: 1 << 18]
+    pays = len(zlib.compress(sample, 1)) < 0.67 * sample.nbytes
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        size = dump(file, data, compressed=pays)
+        if pays and size > allowance(file.tell()):
+            file.seek(0)
+            file.truncate()
+            dump(file, data, compressed=False)
+
+
+def dump(file: IO[bytes], data: EmbeddingSet, *, compressed: bool) -> int:
+    """Write a set as .npz to an open file; uncompressed, its bytes follow from the set alone.
+
+    Returns:
+        The bytes of memory that reading it takes.
+
+    Raises:
+        DataError: `meta` is too long to be read again.
+    """
+    meta = json.dumps({**data.meta, "format": FORMAT}, sort_keys=True, allow_nan=False)
+    content = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
-        "meta": np.array(
-            json.dumps({**data.meta, "format": FORMAT}, sort_keys=True, allow_nan=False)
-        ),
+        "meta": np.array(meta),
     }
-    sample = arrays["embeddings"].tobytes()[: 1 << 20]
-    pays = len(zlib.compress(sample, 1)) < 0.67 * len(sample)
-    with replacing(path) as temporary:
-        (np.savez_compressed if pays else np.savez)(temporary, **arrays)
+    if content["meta"].nbytes > MOST_META:
+        raise DataError(f"meta has {len(meta)} characters, more than {MOST_META // 4 - 64}")
+    return write_arrays(file, content, compressed=compressed)
 
 
 def read(path: Path) -> EmbeddingSet:
@@ -241,7 +267,7 @@ def read(path: Path) -> EmbeddingSet:
         MissingFileError: there is no such file.
         DataError: damaged, pickled, or content that breaks the format.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     missing = [key for key in ("embeddings", "labels") if key not in arrays]
     if missing:
         raise DataError(
@@ -272,29 +298,11 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with reading(path):
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic[:2] != b"PK":
-            raise DataError(f"{path} is not an .npz file (a zip of arrays)")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                members = {key: archive[key] for key in archive.files}
-        except ValueError as error:
-            if "pickle" not in str(error).lower():
-                raise
-            raise DataError(
-                f"{path} holds pickled objects, which are never loaded; store plain arrays"
-            ) from error
-    return {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
-
-
 def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
     if array is None:
         return {}
     try:
-        meta = json.loads(str(array[()]))
+        meta = parse_json(str(array[()]))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: meta is not JSON: {error}") from error
     if not isinstance(meta, dict):

@@ -8,6 +8,7 @@ seed, device and library versions are the same.
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 import torch
@@ -22,9 +23,13 @@ from src.core.distances import moments
 from src.core.provenance import versions
 from src.database import EmbeddingSet
 from src.networks import checkpoints, training
-from src.networks.cvae import CVAE, Decoder
+from src.networks.cvae import CVAE, Decoder, kl_to_prior
+from src.networks.training import Fit
 
 BLOCK = 8192  # rows encoded and decoded at once
+COLLAPSED = 0.01  # nats; a latent that is in use has a tenth of a nat and more
+
+log = logging.getLogger(__name__)
 
 
 def draws(decoder: Decoder, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,12 +75,31 @@ def fit(
     checkpoints.restore_or_fit(
         model, path, depends_on, lambda: _train(model, train, val, settings, seed)
     )
+    if latent_information(model, train, settings.prior_variance).max() < COLLAPSED:
+        log.warning(
+            "the CVAE's latents carry nothing of the rows: all draws of a class are nearly the "
+            "same row; a smaller --kl_weight than %g may help",
+            settings.kl_weight,
+        )
     return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def latent_information(model: CVAE, train: EmbeddingSet, prior_variance: float) -> Tensor:
+    """Mean KL [latent_dim], nats, of each latent from its prior, over the first BLOCK rows.
+
+    Where it is 0 the posterior is the prior whatever the row (posterior collapse).
+    """
+    rows, labels = (tensor[:BLOCK] for tensor in train.tensors(model.decoder.minimum.device))
+    y = F.one_hot(labels, train.num_classes).float()
+    mean, log_std = model.posterior(model.scale(rows), y)
+    each = kl_to_prior(mean.reshape(-1, 1), log_std.reshape(-1, 1), prior_variance)
+    return each.view_as(mean).mean(0)
 
 
 def _train(
     model: CVAE, train: EmbeddingSet, val: EmbeddingSet, settings: FitSettings, seed: int
-) -> None:
+) -> Fit:
     buffers = model.decoder
     device = buffers.minimum.device
     embeddings, labels = train.tensors(device)
@@ -97,7 +121,7 @@ def _train(
         )
         return rows.sum()
 
-    training.fit(
+    went = training.fit(
         model,
         training.Schedule(settings.learning_rate, settings.num_epochs, settings.patience),
         batches=lambda: training.shuffled(len(x), settings.batch_size, generator, x, y),
@@ -106,6 +130,7 @@ def _train(
         description="CVAE",
     )
     buffers.noise_scale.copy_(residual_deviations(model, embeddings, y))
+    return went
 
 
 @torch.no_grad()

@@ -18,11 +18,11 @@ from pathlib import Path
 from src import cli
 from src.anonymizers import methods
 from src.cli.values import number
-from src.core.errors import InputError, UnknownNameError
-from src.core.files import require_writable
+from src.core.errors import InputError, MissingPackageError, UnknownNameError
 from src.database import Database, write
 
 LOGS = (Path("assets/logs"), Path("assets/logs_noise"))
+ZIP = b"PK\x03\x04"  # how an .npz file begins
 
 
 def create(parser: cli.Parser, argv: Sequence[str]) -> None:
@@ -30,7 +30,6 @@ def create(parser: cli.Parser, argv: Sequence[str]) -> None:
     args = _parse_create(parser, argv)
     anonymizer = methods.parse(args.anonymizer, args.settings)
     database = Database(args.database_root, args.dataset, args.backbone)
-    require_writable(args.output.parent)
     splits = database.read()
 
     from src.bundle import contents, datasheet, making  # torch from here on
@@ -42,14 +41,9 @@ def create(parser: cli.Parser, argv: Sequence[str]) -> None:
     subjects = making.subjects(anonymizer, rows, seed=args.seed)
     logs = args.logs if args.logs is not None else () if anonymizer.private else LOGS
     results, audits = making.quoted(map(database.folder_in, logs), subjects, splits.train)
-    remarks = datasheet.Remarks(
-        description=args.description,
-        license=args.license,
-        extraction=splits.train.meta,
-        results=results,
-        audits=audits,
-    )
-    sheet = datasheet.compose(rows, decoder, anonymizer, remarks, seed=args.seed)
+    remarks = datasheet.remarks(args.description, args.license, splits.train.meta, results, audits)
+    seed = args.seed if anonymizer.seeded else None
+    sheet = datasheet.compose(rows, decoder, anonymizer, remarks, seed=seed)
     contents.write(args.output, contents.Bundle(rows, decoder, sheet))
     print(f"{args.output}  {', '.join(sorted(p.name for p in args.output.iterdir()))}")
     print(sheet["guarantee"])
@@ -61,7 +55,8 @@ def _parse_create(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace
     cli.add_device_flag(parser)
     cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
     cli.add_anonymizer_flags(parser, methods.RELEASING)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    folder = cli.new_folder
+    parser.add_argument("--output", type=folder, required=True, metavar="DIR", help="a new folder")
     parser.add_argument(
         "--logs",
         type=Path,
@@ -78,14 +73,27 @@ def _parse_create(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace
 
 
 def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
-    """Check that a bundle is whole, unchanged and readable, and holds nothing else."""
+    """Check that a bundle is whole and consistent, and say what that shows and what it cannot."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
     args = parser.parse(argv)
 
-    from src.bundle import contents
+    from src.bundle import contents, datasheet, guarantees, rendering
 
-    sheet = contents.read(args.folder).sheet
-    print(f"{args.folder}  {sheet['release']} of {sheet['dataset']}: whole and unchanged")
+    bundle = contents.read(args.folder)
+    stated = [*bundle.sheet["stated"], *rendering.REMARKS, "utility and audits"]
+    anonymizer = datasheet.anonymizer_of(bundle.sheet)
+    checked = bundle.sheet["shown"]
+    if isinstance(anonymizer, methods.DPCVAE):
+        try:
+            guarantees.check_epsilon(anonymizer, bundle.rows)
+        except MissingPackageError as error:
+            checked = [line for line in checked if line != guarantees.EPSILON]
+            stated.append(f"{guarantees.EPSILON} ({error})")
+    release, dataset = (rendering.shown(bundle.sheet[key]) for key in ("release", "dataset"))
+    print(f"{args.folder}  {release} of {dataset}: whole and consistent")
+    print(bundle.sheet["guarantee"])
+    print(*(f"shown: {line}" for line in checked), sep="\n")
+    print(*(f"stated, not checked: {line}" for line in stated), sep="\n")
 
 
 def sample(parser: cli.Parser, argv: Sequence[str]) -> None:
@@ -109,7 +117,8 @@ def _parse_sample(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
     cli.add_seed_flag(parser)
     parser.add_argument("--rows", type=number(int, minimum=1), metavar="N", help="rows in all")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.npz")
+    file = cli.output_file({".npz": ZIP})
+    parser.add_argument("--output", type=file, required=True, metavar="FILE.npz")
     parser.add_argument(
         "--class_distribution",
         type=number(float, minimum=0),
@@ -129,6 +138,8 @@ def _parse_sample(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace
         raise InputError("sample needs either --rows or --class_counts")
     if args.class_counts and args.class_distribution:
         raise InputError("--class_distribution has no effect beside --class_counts")
+    if args.output.parent.resolve() == args.folder.resolve():
+        raise InputError(f"--output {args.output} is in the bundle, which holds nothing else")
     return args
 
 

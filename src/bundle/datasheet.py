@@ -7,9 +7,8 @@ fingerprints of the originals, by which someone who guesses them could confirm t
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,9 @@ import numpy as np
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
-from src.core import tables
+from src.bundle import guarantees, rendering
+from src.bundle.rendering import shown
+from src.core import names
 from src.core.errors import DataError, InputError
 from src.core.provenance import fingerprint_arrays
 from src.database import EmbeddingSet
@@ -25,29 +26,31 @@ from src.database import EmbeddingSet
 if TYPE_CHECKING:
     from src.networks.cvae import Decoder
 
-FORMAT = 1
+FORMAT = 2
 RELEASED = ("dataset", "backbone", "split", "class_names", "anonymizer", "settings", "seed",
             "facts", "versions")  # fmt: skip  # of a release's meta, all that goes into a bundle
 SCORES = ("auc", "accuracy", "balanced_accuracy")
 DISTANCE = "average_mindistance"
-RESULT = ("id", "sigma", "seed", "head", *SCORES, DISTANCE)  # of a result, likewise
+RESULT = (*rendering.RESULT, "head")  # of a result, likewise
 AUDIT = ("seed", "audit", "sizes", "figures", "notes")  # of an audit, likewise
 ESTIMATES = ("value", "ceiling", "chance")  # of a figure of an audit
-STATED = {"format", "release", "description", "license", "preprocessing", "guarantee", "utility",
-          "audits"}  # fmt: skip  # of a datasheet, what `described` does not know
-GUARANTEE = ("epsilon", "delta", "neighbours", "accountant", "noise")  # facts that are stated
-UNCOVERED = "Figures are computed from real rows: a privacy guarantee does not cover them."
+TEXTS = ("release", "dataset", "backbone", "anonymizer", "guarantee", "license", "description")
+SHOWN = (
+    "every file is whole, and in the one form that this program writes",
+    "rows, decoder and datasheet describe each other; all sentences follow from numbers",
+)
+STATED = ("who made the bundle", "that the rows were made as it says")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remarks:
-    """The part of a datasheet that does not follow from the release."""
+    """The part of a datasheet that nothing in the bundle can show."""
 
     description: str
     license: str
-    extraction: Mapping[str, Any]  # `meta` of the real training embeddings
-    results: Sequence[Mapping[str, Any]]  # as their files have them
-    audits: Sequence[Mapping[str, Any]]  # likewise
+    preprocessing: Mapping[str, Any]
+    utility: Sequence[Mapping[str, Any]]  # the items `RESULT` of results
+    audits: Sequence[Mapping[str, Any]]  # the items `AUDIT` of audits
 
 
 def public_name(backbone: str) -> str:
@@ -64,50 +67,79 @@ def public_rows(released: EmbeddingSet, dataset: str, backbone: str) -> Embeddin
     return EmbeddingSet(released.embeddings, released.labels, meta)
 
 
+def remarks(
+    description: str,
+    license: str,
+    extraction: Mapping[str, Any],
+    results: Iterable[Mapping[str, Any]],
+    audits: Iterable[Mapping[str, Any]],
+) -> Remarks:
+    """The remarks on a release.
+
+    Args:
+        extraction: `meta` of the real training embeddings, which says how images became inputs.
+        results, audits: as their files have them.
+    """
+    backbone = extraction.get("facts", {}).get("backbone")
+    return Remarks(
+        description=shown(description),
+        license=shown(license),
+        preprocessing={
+            "image_size": extraction.get("image_size"),
+            "precision": extraction.get("precision"),
+            **(backbone if isinstance(backbone, Mapping) else {}),
+        },
+        utility=[{key: result[key] for key in RESULT} for result in results],
+        audits=[{key: audit[key] for key in AUDIT} for audit in audits],
+    )
+
+
 def compose(
     rows: EmbeddingSet,
     decoder: Decoder | None,
     anonymizer: Anonymizer,
     remarks: Remarks,
     *,
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """The content of datasheet.json.
 
     Args:
         rows: the released rows, as `public_rows` gives them.
-        seed: of the release.
+        seed: of the release; None where the anonymizer has none.
 
     Raises:
-        DataError: a private release whose file does not say what it guarantees.
+        DataError: rows, facts and decoder contradict each other or the settings.
     """
+    try:
+        return _composed(rows, decoder, anonymizer, remarks, seed)
+    except DataError as error:
+        raise DataError(f"the release cannot be bundled: it {error}") from error
+
+
+def _composed(
+    rows: EmbeddingSet,
+    decoder: Decoder | None,
+    anonymizer: Anonymizer,
+    remarks: Remarks,
+    seed: int | None,
+) -> dict[str, Any]:
+    promise = guarantees.derive(anonymizer, rows, decoder)
     return {
         "format": FORMAT,
-        "release": anonymizer.release_id(seed),
-        "description": remarks.description,
-        "license": remarks.license,
+        "release": anonymizer.release_id(seed or 0),
         **described(rows, decoder),
-        "preprocessing": _preprocessing(remarks.extraction),
-        "guarantee": statement(anonymizer, rows.meta.get("facts", {})),
-        "utility": [{key: result[key] for key in RESULT} for result in remarks.results],
-        "audits": [{key: audit[key] for key in AUDIT} for audit in remarks.audits],
-    }
-
-
-def _preprocessing(extraction: Mapping[str, Any]) -> dict[str, Any]:
-    """How images became inputs of the backbone, as far as the real embeddings' file tells."""
-    backbone = extraction.get("facts", {}).get("backbone")
-    return {
-        "image_size": extraction.get("image_size"),
-        "precision": extraction.get("precision"),
-        **(backbone if isinstance(backbone, Mapping) else {}),
+        "guarantee": promise.guarantee,
+        "shown": [*SHOWN, *promise.shown],
+        "stated": [*STATED, *promise.stated],
+        **asdict(remarks),
     }
 
 
 def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
     """The part of datasheet.json that follows from the other files of a bundle."""
-    num_classes = max(rows.num_classes, decoder.num_classes if decoder else 0)
-    names = rows.class_names + [str(label) for label in range(len(rows.class_names), num_classes)]
+    num_classes = _num_classes(rows, decoder)
+    named = rows.class_names + [str(label) for label in range(len(rows.class_names), num_classes)]
     counts = np.bincount(rows.labels, minlength=num_classes).tolist()
     return {
         "fingerprints": fingerprints(rows, decoder),
@@ -115,46 +147,14 @@ def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
         "rows": len(rows),
         "dimensions": rows.embeddings.shape[1],
         "classes": [
-            {"label": label, "name": names[label], "rows": count}
+            {"label": label, "name": named[label], "rows": count}
             for label, count in enumerate(counts)
         ],
     }
 
 
-def statement(anonymizer: Anonymizer, facts: Mapping[str, Any]) -> str:
-    """In a sentence or two, what is guaranteed, or that nothing is.
-
-    Raises:
-        DataError: a private release whose facts lack the guarantee.
-    """
-    if anonymizer.private:
-        return _private(facts)
-    if isinstance(anonymizer, methods.KSame):
-        return _merged(anonymizer.k, "row is an average")
-    if isinstance(anonymizer, methods.LatentKSame | methods.LatentLinear | methods.Plan):
-        merged = _merged(anonymizer.k, "row is decoded from averages")
-        return f"{merged} The decoder was fitted to all training rows."
-    return "None. How much the release gives away can be measured, but nothing bounds it."
-
-
-def _private(facts: Mapping[str, Any]) -> str:
-    missing = [name for name in GUARANTEE if name not in facts]
-    if missing:
-        raise DataError(f"the release's file states no guarantee: '{missing[0]}' is missing")
-    epsilon = math.ceil(1e4 * facts["epsilon"]) / 1e4  # never less than was spent
-    return (
-        f"({epsilon:g}, {facts['delta']:g})-differential privacy of the training "
-        f"rows (neighbours: {facts['neighbours']}; accountant: {facts['accountant']}; "
-        f"noise from {facts['noise']}). Other releases made from the same rows add up with it."
-    )
-
-
-def _merged(k: int, how: str) -> str:
-    return (
-        f"No differential privacy. Groups of {k} real rows are merged: a released {how} of {k} "
-        "rows, which may all be of one person; who knows the others of a group learns about the "
-        "last one."
-    )
+def _num_classes(rows: EmbeddingSet, decoder: Decoder | None) -> int:
+    return max(rows.num_classes, decoder.num_classes if decoder else 0)
 
 
 def fingerprints(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, str]:
@@ -171,8 +171,9 @@ def is_result(content: Mapping[str, Any]) -> bool:
     if not content.keys() >= {*RESULT} or not _is_finite([content[key] for key in RESULT]):
         return False
     distance = content[DISTANCE]
-    return all(map(_is_number, [content[key] for key in SCORES])) and (
-        distance is None or _is_number(distance)
+    scores = [content[key] for key in SCORES]
+    return all(_is_number(score) and 0 <= score <= 100 for score in scores) and (
+        distance is None or (_is_number(distance) and distance >= 0)
     )
 
 
@@ -204,94 +205,94 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
+def anonymizer_of(sheet: Mapping[str, Any]) -> Anonymizer:
+    """The anonymizer that a datasheet names, with its settings.
+
+    Raises:
+        DataError: they are not all settings of a method, in their own types.
+    """
+    given, seed = sheet.get("settings"), sheet.get("seed")
+    if not isinstance(given, dict):
+        raise DataError("has no settings")
+    try:
+        anonymizer = methods.parse(sheet["anonymizer"], given)
+    except InputError as error:
+        raise DataError(f"has invalid settings: {error}") from error
+    if canonical(asdict(anonymizer)) != canonical(given):
+        raise DataError(f"has incomplete settings: {anonymizer.name} has {asdict(anonymizer)}")
+    if anonymizer.seeded != (type(seed) is int):
+        raise DataError(f"has an invalid seed: {seed!r:.80}")
+    return anonymizer
+
+
 def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | None:
     """How a datasheet disagrees with its format or with what it describes, if it does."""
     if not isinstance(sheet, dict) or sheet.get("format") != FORMAT:
         return f"is not a datasheet of format {FORMAT}"
-    for key in ("release", "dataset", "backbone", "anonymizer", "guarantee", "license"):
+    for key in TEXTS:
         if not isinstance(sheet.get(key), str):
             return f"has no '{key}'"
-    facts = described(rows, decoder)
-    odd = sorted(sheet.keys() ^ (STATED | facts.keys()))
-    if odd:
-        return f"has an unexpected or missing entry: '{odd[0]}'"
-    for key, value in facts.items():
-        if sheet.get(key) != value:
-            return f"describes other contents: '{key}' does not match the rows and the decoder"
-    if decoder is not None and decoder.minimum.shape != rows.embeddings.shape[1:]:
-        return "goes with a decoder of other dimensions than the rows"
-    if decoder is not None and decoder.num_classes < rows.num_classes:
-        return "goes with a decoder of fewer classes than the rows"
-    return _unfit_settings(sheet, decoder)
-
-
-def _unfit_settings(sheet: Mapping[str, Any], decoder: Decoder | None) -> str | None:
-    """How the settings disagree with the release or its decoder, if they do."""
-    given, seed = sheet["settings"], sheet["seed"]
-    if not isinstance(given, dict):
-        return "has no settings"
+    classes = sheet.get("classes")
+    if not isinstance(classes, list) or len(classes) != _num_classes(rows, decoder):
+        return "describes other contents: 'classes' does not match the rows and the decoder"
     try:
-        anonymizer = methods.parse(sheet["anonymizer"], given)
+        expected = _again(sheet, rows, decoder)
     except InputError as error:
-        return f"has invalid settings: {error}"
-    if anonymizer.seeded != (type(seed) is int):
-        return f"has an invalid seed: {seed!r}"
-    expected = anonymizer.release_id(seed)
-    if expected != sheet["release"]:
-        return f"names a release {sheet['release']!r}, but its settings are those of {expected!r}"
-    if decoder is not None and type(given.get("variance")) is not float:
-        return "has a decoder, but no 'variance' to draw from it"
+        return str(error)
+    odd = sorted(sheet.keys() ^ expected.keys())
+    if odd:
+        return f"has an unexpected or missing entry: {odd[0]!r:.80}"
+    for key, value in expected.items():
+        if canonical(sheet[key]) != canonical(value):
+            return f"describes other contents: '{key}' does not match the rows and the decoder"
     return None
 
 
-def render(sheet: Mapping[str, Any]) -> str:
-    """The datasheet for people, in Markdown."""
-    parts = [
-        f"# {sheet['release']} of {sheet['dataset']}",
-        sheet["description"],
-        f"**Guarantee.** {sheet['guarantee']}",
-        f"**Licence.** {sheet['license']}",
-        "## Data",
-        f"{sheet['rows']} anonymized embeddings of {sheet['dimensions']} dimensions "
-        f"(`train.npz`: `embeddings`, `labels`) by the backbone `{sheet['backbone']}`.",
-        _table(sheet["classes"], ("label", "name", "rows")),
-        "## How it was made",
-        _items(
-            {
-                "preprocessing": sheet["preprocessing"],
-                "anonymizer": sheet["anonymizer"],
-                "settings": sheet["settings"],
-                "seed": sheet["seed"],
-                "facts": sheet["facts"],
-                "versions": sheet["versions"],
-                "fingerprints": sheet["fingerprints"],
-            }
-        ),
-    ]
-    if sheet["utility"]:
-        parts += ["## Utility (linear head, real test rows)", UNCOVERED]
-        parts += [_table(sheet["utility"], [key for key in RESULT if key != "head"])]
-    for audit in sheet["audits"]:
-        parts += ["## Privacy audit", UNCOVERED, _items(audit)]
-    return "\n\n".join(filter(None, parts)) + "\n"
+def _again(
+    sheet: Mapping[str, Any], rows: EmbeddingSet, decoder: Decoder | None
+) -> dict[str, Any]:
+    """The datasheet that its own remarks, the rows and the decoder give.
+
+    Raises:
+        DataError: there is none.
+    """
+    names.checked(sheet["dataset"])
+    names.checked_backbone(sheet["backbone"])
+    anonymizer, seed = anonymizer_of(sheet), sheet["seed"]
+    release = anonymizer.release_id(seed or 0)
+    if release != sheet["release"]:
+        raise DataError(
+            f"names a release {sheet['release']!r:.80}, but its settings are those of {release!r}"
+        )
+    if not isinstance(sheet.get("preprocessing"), dict):
+        raise DataError("has no 'preprocessing'")
+    _check_quoted(sheet.get("utility"), RESULT, is_result)
+    _check_quoted(sheet.get("audits"), AUDIT, is_audit)
+    online = release.replace(anonymizer.name, f"{anonymizer.name}-online", 1)
+    other = [result["id"] for result in sheet["utility"] if result["id"] not in (release, online)]
+    if other:
+        raise DataError(f"quotes a result of {other[0]!r:.80}")
+    given = Remarks(
+        description=shown(sheet["description"]),
+        license=shown(sheet["license"]),
+        preprocessing=sheet["preprocessing"],
+        utility=sheet["utility"],
+        audits=sheet["audits"],
+    )
+    return _composed(rows, decoder, anonymizer, given, seed)
 
 
-def _items(content: Mapping[str, Any], depth: int = 0) -> str:
-    """Nested lists of names and values."""
-    lines = []
-    for key, value in content.items():
-        nested = isinstance(value, Mapping) and bool(value)
-        lines.append(f"{'  ' * depth}- {key}:" + ("" if nested else f" {_text(value)}"))
-        if nested:
-            lines.append(_items(value, depth + 1))
-    return "\n".join(lines)
+def _check_quoted(
+    found: Any, keys: Sequence[str], is_whole: Callable[[Mapping[str, Any]], bool]
+) -> None:
+    """Raise DataError where records are quoted with more or less than these items."""
+    if not isinstance(found, list) or not all(
+        isinstance(record, dict) and record.keys() == {*keys} and is_whole(record)
+        for record in found
+    ):
+        raise DataError(f"quotes what has not exactly the items {', '.join(keys)}")
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    return tables.markdown(columns, [[_text(row[column]) for column in columns] for row in rows])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "none" if value is None else str(value).replace("\n", " ")
+def canonical(content: Any) -> str:
+    """The one text of a JSON value in a bundle."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"

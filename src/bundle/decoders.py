@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from src.core.errors import DataError
-from src.core.files import reading
+from src.core.files import parse_json, reading
 from src.networks.cvae import Decoder
 
 OBSERVATION_NOISE = "observation_noise"  # in the file's header; shapes say the rest
 LAYERS = tuple(f"layers.{number}.{name}" for number in (0, 2) for name in ("weight", "bias"))
+LONGEST_HEADER = 1 << 12  # bytes; ours has about 700
 TENSORS = {*LAYERS, "minimum", "extent", "noise_scale", "class_weights"}
 
 
-def write(path: Path, decoder: Decoder) -> None:
-    """Write layers, feature and noise scales and class weights to `path`."""
+def serialized(decoder: Decoder) -> bytes:
+    """Layers, feature and noise scales and class weights as a file has them."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in decoder.state_dict().items()}
-    save_file(tensors, path, metadata={OBSERVATION_NOISE: repr(decoder.observation_noise)})
+    return save(tensors, metadata={OBSERVATION_NOISE: repr(decoder.observation_noise)})
 
 
 def read(path: Path) -> Decoder:
@@ -31,29 +31,36 @@ def read(path: Path) -> Decoder:
 
     Raises:
         MissingFileError: the file does not exist.
-        DataError: damaged, or not the tensors of one decoder.
+        DataError: damaged, not the tensors of one decoder, or not as `serialized` writes them.
     """
     with reading(path, "does not hold a decoder"):
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            if names != TENSORS:
-                odd = ", ".join(sorted(names ^ TENSORS))
-                raise DataError(f"{path} has unexpected or missing tensors: {odd}")
-            tensors = {name: file.get_tensor(name) for name in names}
-            observation_noise = float((file.metadata() or {}).get(OBSERVATION_NOISE, "nan"))
-        decoder = _rebuilt(tensors)
+        content = path.read_bytes()
+        header = int.from_bytes(content[:8], "little")
+        if header > LONGEST_HEADER:
+            raise ValueError(f"a header of {header} bytes is longer than {LONGEST_HEADER}")
+        metadata = parse_json(content[8 : 8 + header].decode()).get("__metadata__", {})
+        tensors = load(content)
+        if tensors.keys() != TENSORS:
+            odd = ", ".join(sorted(tensors.keys() ^ TENSORS))
+            raise DataError(f"{path} has unexpected or missing tensors: {odd:.200}")
+        observation_noise = float(metadata.get(OBSERVATION_NOISE, "nan"))
         _check_numbers(path, tensors, observation_noise)
-    decoder.observation_noise = observation_noise
+        decoder = _rebuilt(tensors)
+        decoder.observation_noise = observation_noise
+        if serialized(decoder) != content:
+            raise DataError(f"{path} is not in the one form that this program writes")
     return decoder.eval().requires_grad_(False)
 
 
 def _rebuilt(tensors: Mapping[str, Tensor]) -> Decoder:
+    """The decoder of these tensors; none of other shapes is made on the way."""
     classes, dim = len(tensors["class_weights"]), len(tensors["minimum"])
     hidden_dim, inputs = tensors["layers.0.weight"].shape
     if inputs <= classes:
         raise ValueError(f"{classes} classes leave none of its {inputs} inputs to z")
-    decoder = Decoder(dim, classes, hidden_dim, inputs - classes)
-    decoder.load_state_dict(tensors)
+    with torch.device("meta"):
+        decoder = Decoder(dim, classes, hidden_dim, inputs - classes)
+    decoder.load_state_dict(tensors, assign=True)
     return decoder
 
 

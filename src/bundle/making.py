@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from src.core.records import Subject
 from src.database import IDENTITY, Database, EmbeddingSet, Splits
 from src.networks.cvae import Decoder
 
-MOST_ROWS = 1 << 40  # to draw at once; no memory holds them, and larger numbers overflow
+MOST_BYTES = 1 << 31  # of memory that rows drawn at once may take
 
 
 def released_rows(
@@ -121,8 +122,12 @@ def sample(
     if decoder is None:
         raise InputError(f"{release} has no decoder to draw from: all its rows are in train.npz")
     total = sum(counts) if counts is not None else rows or 0
-    if total > MOST_ROWS:
-        raise InputError(f"{total} rows are too many: at most {MOST_ROWS} can be drawn at once")
+    most = MOST_BYTES // (4 * (bundle.rows.dim + decoder.latent_dim) + 3 * 8)  # and labels
+    if total > most:
+        raise InputError(
+            f"{total} rows are too many: at most {most} rows of {bundle.rows.dim} dimensions can "
+            "be drawn at once; more can be drawn with another --seed"
+        )
     generator = seeding.generator(seed, "bundle/sample")
     if counts is not None:
         given = _one_per_class(counts, torch.int64, decoder)
@@ -133,11 +138,15 @@ def sample(
             chances = _one_per_class(weights, torch.float32, decoder)
         labels = torch.multinomial(chances, total, replacement=True, generator=generator)
         labels = labels.sort().values
-    drawn = torch.cat(list(decoder.sample(labels, generator)))
-    if not drawn.isfinite().all():
-        raise DataError(f"the decoder of {release} draws numbers that are not finite")
+    drawn = np.empty((total, bundle.rows.dim), np.float32)
+    first = 0
+    for block in decoder.sample(labels, generator):
+        if not block.isfinite().all():
+            raise DataError(f"the decoder of {release} draws numbers that are not finite")
+        drawn[first : first + len(block)] = block
+        first += len(block)
     meta = {**bundle.rows.meta, "seed": seed, "drawn_from": release}
-    return EmbeddingSet(drawn.numpy(), labels.numpy(), meta)
+    return EmbeddingSet(drawn, labels.numpy(), meta)
 
 
 def _one_per_class(given: Sequence[float], dtype: torch.dtype, decoder: Decoder) -> Tensor:

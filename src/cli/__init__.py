@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -16,10 +17,15 @@ from src.anonymizers.base import Anonymizer
 from src.cli.parser import Parser as Parser
 from src.cli.parser import SettingAction
 from src.cli.parser import run as run
-from src.cli.values import device_name, plain_name
+from src.cli.values import PICTURES as PICTURES
+from src.cli.values import backbone_name, device_name
+from src.cli.values import new_folder as new_folder
 from src.cli.values import number as number
-from src.core.errors import InputError
+from src.cli.values import output_file as output_file
+from src.cli.values import plain_name as plain_name
+from src.core.errors import InputError, MissingFileError
 from src.core.settings import Settings
+from src.database import IDENTITY, Database, read
 
 S = TypeVar("S", bound=Settings)
 
@@ -29,6 +35,7 @@ def add_data_flags(parser: Parser) -> None:
     parser.add_argument("--dataset", type=plain_name, default="digits", help="default: digits")
     parser.add_argument(
         "--backbone",
+        type=backbone_name,
         default="vit_base_patch14_dinov2.lvd142m",
         help="any timm model name, or 'pixels' (default: %(default)s)",
     )
@@ -61,6 +68,20 @@ def add_images_flag(parser: Parser) -> None:
     """--dataset_root."""
     content = "images; what can be downloaded is, when missing"
     add_folder_flag(parser, "--dataset_root", "assets/data", content)
+
+
+def add_sweep_flags(parser: Parser) -> None:
+    """The sweep's file, and --datasets and --backbones instead of its own."""
+    parser.add_argument("sweep", type=Path, metavar="CONFIG", help="YAML file of the sweep")
+    for name, kind in (("dataset", plain_name), ("backbone", backbone_name)):
+        parser.add_argument(
+            f"--{name}s",
+            type=kind,
+            nargs="+",
+            default=(),
+            metavar=name[0].upper(),
+            help=f"{name}s instead of the file's",
+        )
 
 
 def add_sigma_flag(parser: Parser) -> None:
@@ -118,11 +139,12 @@ def add_anonymizer_flags(
         for field in dataclasses.fields(method):
             users.setdefault(field.name, {})[method.name] = field
     taken = set(parser._option_string_actions)
+    flags = {name: f"--fit_{name}" if f"--{name}" in taken else f"--{name}" for name in users}
+    parser.set_defaults(setting_flags=flags)
     for name, fields in users.items():
         first, field = next(iter(fields.items()))
-        flag = f"--fit_{name}" if f"--{name}" in taken else f"--{name}"
         group.add_argument(
-            flag,
+            flags[name],
             dest=name,
             action=SettingAction,
             default=argparse.SUPPRESS,
@@ -168,11 +190,40 @@ def release_id(args: argparse.Namespace) -> str:
 
     Raises:
         InputError: settings beside --release, or settings that are invalid.
+        MissingFileError: there is no such release, but one that was made with other settings.
     """
     if args.release:
         forbid_settings(args, "--release names a file, whatever it was made with")
         return str(args.release)
-    return methods.parse(args.anonymizer, args.settings).release_id(args.seed)
+    anonymizer = methods.parse(args.anonymizer, args.settings)
+    if anonymizer.name != IDENTITY:
+        database = Database(args.database_root, args.dataset, args.backbone)
+        _require_made(database, anonymizer, args)
+    return anonymizer.release_id(args.seed)
+
+
+def _require_made(database: Database, wanted: Anonymizer, args: argparse.Namespace) -> None:
+    """Raise MissingFileError where a release exists that other flags would name.
+
+    The number of epochs that anonymize.py calls --num_epochs is --fit_num_epochs beside a head.
+    """
+    path = database.path("train", wanted.release_id(args.seed))
+    end = f"-s{args.seed}.npz" if wanted.seeded else ".npz"
+    others = {p.name: p for p in sorted(database.folder.glob(f"train_{wanted.name}-*{end}"))}
+    if path.exists() or not others:
+        return
+    near = others[difflib.get_close_matches(path.name, others, n=1, cutoff=0)[0]]
+    ours, theirs = dataclasses.asdict(wanted), read(near).meta.get("settings") or {}
+    flags = [
+        args.setting_flags[name] + ("" if value is True else f" {value}")
+        for name, value in theirs.items()
+        if name in ours and value != ours[name]
+    ]
+    if flags:
+        raise MissingFileError(
+            f"{path} does not exist; of {near.name} the flags are {' '.join(flags)} "
+            f"(or --release {near.stem.removeprefix('train_')})"
+        )
 
 
 def forbid_settings(args: argparse.Namespace, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -12,9 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from src import __version__
+from src.cli import values
 from src.core import process
-from src.core.errors import InputError, UnknownNameError, out_of_memory
-from src.core.files import read_yaml
+from src.core.configs import read_yaml
+from src.core.errors import InputError, UnknownNameError, out_of_memory, reason
 
 CHOICES = ("anonymizer", "release", "decoder")  # flags that name whose settings are given
 
@@ -29,8 +32,11 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self.register("type", Path, values.path)  # `~` and variables, in every path
         self.set_defaults(settings={})  # of the anonymizer, those that are given
-        self.add_argument("--config", metavar="FILE", help="YAML file of flag names and values")
+        self.add_argument("--version", action="version", version=__version__)
+        text = "YAML file of flag names and values"
+        self.add_argument("--config", type=Path, metavar="FILE", help=text)
         self.add_argument("--quiet", action="store_true", help="no progress bars, no notes")
 
     def parse(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,7 +47,10 @@ class Parser(argparse.ArgumentParser):
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         # A config file stands for the same flags in front of the command line's, which then win.
-        args, unknown = self.parse_known_args([*self._config_flags(argv), *argv])
+        words = [*self._config_flags(argv), *argv]
+        for word in words:
+            _require_text(word)
+        args, unknown = self.parse_known_args(words)
         if unknown:
             flags = [f for a in self._actions for f in a.option_strings if f.startswith("--")]
             raise UnknownNameError("argument", unknown[0], flags)
@@ -60,12 +69,15 @@ class Parser(argparse.ArgumentParser):
     def _config_flags(self, argv: Sequence[str]) -> list[str]:
         """The config's flags; without its anonymizer's where the command line names another."""
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        for name in ("config", *CHOICES):
+        first.add_argument("--config", type=values.path)
+        for name in CHOICES:
             first.add_argument(f"--{name}")
         first.error = self.error  # type: ignore[method-assign]
         chosen = vars(first.parse_known_args(argv)[0])
         path = chosen.pop("config")
-        content = read_yaml(Path(path)) if path else {}
+        if path is None:
+            return []
+        content = read_yaml(path, as_text=True)
         named = {name: text.lower() for name, text in chosen.items() if text is not None}
         theirs = {name: str(content[name]).lower() for name in CHOICES if content.get(name)}
         if not theirs and "anonymizer" in named:  # the settings are for the one that is named
@@ -73,35 +85,55 @@ class Parser(argparse.ArgumentParser):
         actions = {f[2:]: a for a in self._actions for f in a.option_strings if f[:2] == "--"}
         flags: list[str] = []
         for key, value in content.items():
-            if key not in actions or key in ("help", "config"):
+            if key not in actions or key in ("config", "help", "version"):
                 raise UnknownNameError("config key", str(key), actions, f" in {path}")
             if named not in ({}, theirs) and (
                 key in CHOICES or isinstance(actions[key], SettingAction)
             ):
                 continue
             flags += _as_flags(path, key, value, actions[key])
-        return flags
+        return [*flags, f"--config={path}"]  # ends a list, after which a file may be named
 
 
-def _as_flags(path: str, key: str, value: Any, action: argparse.Action) -> list[str]:
+def _as_flags(path: Path, key: str, value: Any, action: argparse.Action) -> list[str]:
     """A config's entry as it would be written on the command line.
 
     Raises:
         InputError: a list for a flag that takes one value, a value for a switch, ...
     """
-    switch, several = action.nargs == 0, action.nargs in ("+", "*")
     if value is None:
         return []
-    if switch and not isinstance(value, bool):
-        raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
-    if isinstance(value, list | dict | bool) and not (switch or (several and type(value) is list)):
-        count = "one or more values" if several else "one value"
-        raise InputError(f"{path}: {key} takes {count}, not {value!r}")
-    if switch:
+    several = action.nargs in ("+", "*")
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise InputError(f"{path}: {key} is {_shown(value)}; it must be true or false")
         return [f"--{key}"] * value
+    texts = value if several and isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        count = "one or more values" if several else "one value"
+        raise InputError(f"{path}: {key} takes {count}, not {_shown(value)}")
     if several:
-        return [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+        return [f"--{key}", *texts]
     return [f"--{key}={value}"]  # with "=" a negative number is not taken for a flag
+
+
+def _shown(value: Any) -> str:
+    """A config's value as people write it."""
+    return str(value).replace("'", "")
+
+
+def _require_text(word: str) -> None:
+    """Raise InputError where a word cannot be written to a file as UTF-8, or to a path at all."""
+    if "\0" in word:
+        raise InputError(f"the argument '{word}' has a NUL character")
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise InputError(
+            f"the argument '{word}' is not {encoding}; rename the file, or set PYTHONUTF8=1 where "
+            "the names are UTF-8 and LANG is not"
+        ) from error
 
 
 class SettingAction(argparse.Action):
@@ -129,7 +161,10 @@ def _program() -> str | None:
 def run(main: Callable[[], object]) -> NoReturn:
     """Run a script's main and exit: 0, 2 with one line for bad input, 130 after Ctrl-C."""
     process.tune()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as for Ctrl-C
+    _print_anything()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as for Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         status = main()
         sys.stdout.flush()
@@ -144,7 +179,7 @@ def run(main: Callable[[], object]) -> NoReturn:
     except OSError as error:  # a folder that may not be entered, a name too long, a full disk
         _discard_output()
         where = error.filename or "output"
-        _fail(f"{where}: {error.strerror}" if error.strerror else str(error))
+        _fail(f"{where}: {reason(error)}" if error.strerror else str(error))
     except (MemoryError, RuntimeError) as error:
         line = out_of_memory(error)
         if line is None:
@@ -154,8 +189,20 @@ def run(main: Callable[[], object]) -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"error: {plain}", file=sys.stderr)
     sys.exit(2)
+
+
+def _print_anything() -> None:
+    """Escape what the terminal's encoding does not have (→ in Latin-1, names that are not UTF-8).
+
+    A result that is written must not end as an error because its line cannot be printed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.core import files, names
+from src.core.errors import InputError
 
 LARGEST = 2**63 - 1  # of whole numbers: what an int64 holds
+PICTURES = {".png": b"\x89PNG", ".pdf": b"%PDF-", ".svg": b"<?xml"}  # and how they begin
 
 
 def number(
@@ -42,6 +48,50 @@ def device_name(text: str) -> str:
 
 def plain_name(text: str) -> str:
     """A name that can be one folder: not empty, no path in it."""
-    if not text or text in (".", "..") or "/" in text or "\\" in text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a name (a path cannot be one)")
-    return text
+    with _of_flag():
+        return names.checked(text)
+
+
+def backbone_name(text: str) -> str:
+    """A backbone's name, with `/` and `:` as on a hub."""
+    with _of_flag():
+        return names.checked_backbone(text)
+
+
+def path(text: str) -> Path:
+    """A path, with `~` and variables. Every flag of type `Path` is read with it."""
+    with _of_flag():
+        return files.expanded(text)
+
+
+def output_file(beginnings: Mapping[str, bytes]) -> Callable[[str], Path]:
+    """A file to write, refused where it would replace something of another kind.
+
+    Args:
+        beginnings: suffix → how the files that are written under it begin, as PICTURES.
+    """
+
+    def parse(text: str) -> Path:
+        file = path(text)
+        with _of_flag():
+            files.require_replaceable(file, beginnings)
+        return file
+
+    return parse
+
+
+def new_folder(text: str) -> Path:
+    """A folder to make, refused where something is there."""
+    folder = path(text)
+    with _of_flag():
+        files.require_new(folder)
+    return folder
+
+
+@contextmanager
+def _of_flag() -> Iterator[None]:
+    """Let argparse put the flag's name in front of what is wrong with its value."""
+    try:
+        yield
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -20,8 +20,8 @@ from src.core.errors import DataError
 from src.core.files import reading
 
 HELD = {"embeddings": 4, "labels": 8, "meta": 0}  # bytes per element that checks add to a file's
-MOST_HELD, INFLATION = 1 << 28, 20  # bytes in memory: so many, and so many per byte of the file
-MOST_META = 1 << 26  # bytes of `meta`, 4 per character
+MOST_HELD, INFLATION = 1 << 27, 20  # bytes in memory: so many, and so many per byte of the file
+MOST_META = 1 << 24  # bytes of `meta`, 4 per character
 MOST_CLASSES = 1 << 20
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
 UNIX = 3  # the system that a zip is said to come from, wherever it was written
@@ -54,14 +54,17 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         MissingFileError: there is no such file.
         DataError: damaged, pickled, ambiguous, or larger than its bytes explain.
     """
-    with reading(path), warnings.catch_warnings(action="ignore"):  # numpy's, of old headers
-        with _Blocks(path.open("rb", buffering=0)) as file:
-            if file.peek(2)[:2] != b"PK":
-                raise DataError(f"{path} is not an .npz file (a zip of arrays)")
-            with zipfile.ZipFile(file) as archive:
-                headers = _headers(path, archive)
-                file.most = MOST_META
-                return {name: _loaded(archive, h.member) for name, h in headers.items()}
+    with (
+        reading(path),
+        warnings.catch_warnings(action="ignore"),  # numpy's, of old headers
+        _Blocks(path.open("rb", buffering=0)) as file,
+    ):
+        if file.peek(2)[:2] != b"PK":
+            raise DataError(f"{path} is not an .npz file (a zip of arrays)")
+        with zipfile.ZipFile(file) as archive:
+            headers = _headers(path, archive)
+            file.most = MOST_META
+            return {name: _loaded(archive, h.member) for name, h in headers.items()}
 
 
 def allowance(file_bytes: int) -> int:
@@ -125,10 +128,11 @@ def _loaded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], *, compressed: bool) -> None:
-    """Write arrays as .npz; uncompressed, the bytes follow from the arrays alone.
+def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], *, compressed: bool) -> int:
+    """Write arrays that are among `HELD` as .npz; neither time nor user nor system is recorded.
 
-    Neither time nor user nor system is recorded.
+    Returns:
+        The bytes of memory that reading them takes.
     """
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w") as archive:
@@ -138,6 +142,8 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], *, compresse
             entry.create_system, entry.external_attr = UNIX, 0o644 << 16
             with archive.open(entry, "w") as member:
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+        added = sum(array.size * HELD[name] for name, array in arrays.items())
+        return added + sum(entry.file_size for entry in archive.infolist())
 
 
 def checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:

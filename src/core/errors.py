@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 
@@ -48,6 +49,14 @@ class OutputError(InputError):
 
 class MissingPackageError(InputError):
     """An optional requirement that is not installed; the message names the file to install."""
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, and what helps where that can be said."""
+    text = error.strerror or str(error)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        text += " (a higher limit helps: ulimit -n 4096)"
+    return text
 
 
 def out_of_memory(error: BaseException) -> str | None:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
+from src.core.errors import DataError, InputError, MissingFileError, OutputError, reason
 
-from src.core.errors import DataError, InputError, MissingFileError, OutputError
+DEEPEST = 64  # lists and objects in one another, of JSON
+
+
+def expanded(text: str) -> Path:
+    """A path as a shell would read it: `~`, `~user`, `$NAME` and `${NAME}` are replaced.
+
+    Raises:
+        InputError: it is empty, or a variable or user in it is unknown and no such file exists.
+    """
+    if not text:
+        raise InputError("a path cannot be empty")
+    path = os.path.expandvars(os.path.expanduser(text))  # noqa: PTH111 - in the shell's order
+    left = [name for name in re.findall(r"\$(?:\w+|\{[^}]*\})", text) if name in path]
+    left += re.findall(r"^~[^/]*", path)
+    if left and not os.path.lexists(path):
+        what = "is not set" if left[0].startswith("$") else "is no user's home"
+        raise InputError(f"{left[0]} {what} in the path '{text}'")
+    return Path(path)
 
 
 @contextmanager
@@ -40,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(target)
         temporary = None
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -49,7 +68,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _created(target: Path) -> Path:
     """A new, empty file beside `target`, with the permissions of ordinary files."""
-    name = f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}"
+    stem = os.fsencode(target.stem)[:80].decode(errors="ignore")
+    name = f".{stem}.{secrets.token_hex(4)}.part{target.suffix}"
     path = target.with_name(name)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return path
@@ -72,7 +92,7 @@ def building(folder: Path) -> Iterator[Path]:
             yield Path(name)
             (Path(name) / folder.name).replace(folder)
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {folder}: {reason(error)}") from error
 
 
 def require_writable(*folders: Path) -> None:
@@ -85,6 +105,47 @@ def require_writable(*folders: Path) -> None:
             raise OutputError(f"cannot write to {folder}: {existing} is not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write to {folder}: no permission in {existing}")
+
+
+def require_replaceable(path: Path, beginnings: Mapping[str, bytes]) -> None:
+    """Raise OutputError, before work is done, where a file must not be written.
+
+    Args:
+        beginnings: suffix (lower case) → how the files that are written under it begin. What is
+            there and begins otherwise is somebody's, and stays.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in beginnings:
+        raise OutputError(f"{path}: the name must end in {' or '.join(beginnings)}")
+    try:
+        require_writable(path.parent)
+        if not path.exists():
+            return
+        if not path.is_file():
+            raise OutputError(f"cannot write {path}: it is not an ordinary file")
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"cannot write {path}: it is write-protected")
+        with path.open("rb") as file:
+            content = file.read(len(beginnings[suffix]))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    if content not in (b"", beginnings[suffix]):
+        raise OutputError(
+            f"{path} exists and holds something else than what would be written; it is left as "
+            "it is: remove it, or give another name"
+        )
+
+
+def require_new(folder: Path) -> None:
+    """Raise OutputError, before work is done, where a new folder cannot be made."""
+    try:
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise OutputError(f"cannot write {folder}: it exists and is not a folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputError(f"cannot write {folder}: it exists and is not empty")
+        require_writable(folder.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {reason(error)}") from error
 
 
 @contextmanager
@@ -107,7 +168,7 @@ def reading(path: Path, complaint: str = "is truncated or damaged") -> Iterator[
         raise DataError(f"{path} does not fit into memory: {error}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno and error.strerror:
-            raise DataError(f"cannot read {path}: {error.strerror}") from error
+            raise DataError(f"cannot read {path}: {reason(error)}") from error
         raise DataError(f"{path} {complaint}: {_line(error)}") from error
 
 
@@ -140,22 +201,35 @@ def read_json(path: Path) -> Any:
         DataError: it is not JSON.
     """
     with reading(path, "is not a readable JSON file"):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; what no program of ours could write again is refused.
 
     Raises:
-        InputError: it is absent, not YAML, or not a mapping.
+        ValueError, RecursionError: not JSON, NaN or infinity, a whole number beyond int64, or
+            nested deeper than `DEEPEST`.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise InputError(f"cannot read config file {path}: {reason}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: date 2024-13-45
-        raise InputError(f"{path} is not YAML: {_line(error)}") from error
-    if not isinstance(content or {}, dict):
-        raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
-    return content or {}
+    value = json.loads(text, parse_float=_finite, parse_constant=_finite, parse_int=_int64)
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [v for v in level if isinstance(v, list | dict)]
+        level = [v for part in inner for v in (part.values() if type(part) is dict else part)]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is not finite")
+    return value
+
+
+def _int64(text: str) -> int:
+    value = int(text) if len(text) <= 20 else 1 << 63
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"{text:.40} is not a whole number of 64 bits")
+    return value

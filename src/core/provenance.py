@@ -16,12 +16,17 @@ LIBRARIES = ("numpy", "scikit-learn", "timm", "torch", "torchvision")
 
 
 def fingerprint_arrays(*arrays: np.ndarray) -> str:
-    """SHA-256 (first 16 hex digits) of the arrays' dtypes, shapes and bytes."""
+    """The first 16 hex digits of the arrays' digest."""
+    return digest_arrays(*arrays)[:16]
+
+
+def digest_arrays(*arrays: np.ndarray) -> str:
+    """SHA-256 (64 hex digits) of the arrays' dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def fingerprint(content: Any) -> str:

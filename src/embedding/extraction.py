@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from typing import Any
 
 import numpy as np
 import torch
 from joblib import cpu_count  # type: ignore[import-untyped]
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.core import progress
-from src.core.errors import DataError, InputError
+from src.core.errors import DataError, InputError, reason
 from src.core.provenance import fingerprint, fingerprint_arrays, versions
 from src.database import SPLITS, EmbeddingSet
 from src.embedding import distributed
@@ -103,9 +107,10 @@ def extract(
         progress.bar(desc=title, total=total, unit=" rows") as bar,
     ):
         loader = _loader(batches, share, backbone.device, options.num_workers)
-        for index, batch in zip(share, loader, strict=True):
-            if isinstance(batch, InputError):
-                raise batch
+        for index, loaded in zip(share, loader, strict=True):
+            if isinstance(loaded, InputError):
+                raise loaded
+            batch = torch.as_tensor(loaded).contiguous(memory_format=torch.channels_last)
             # Nothing here waits for a CUDA device: the rows stay there until all are done.
             on_device = batch.to(backbone.device, non_blocking=True)
             rows[batches.rows(index)] = backbone.model(on_device)
@@ -115,7 +120,7 @@ def extract(
 
 
 @dataclass(frozen=True)
-class Batches(Dataset["torch.Tensor | InputError"]):
+class Batches(Dataset["torch.Tensor | np.ndarray | InputError"]):
     """The batches of a split: item b is (size, c, h, w) float32, or the error that prevents it.
 
     (A DataLoader would turn a worker's exception into the text of its traceback.)
@@ -132,18 +137,24 @@ class Batches(Dataset["torch.Tensor | InputError"]):
         """The rows of batch `index`."""
         return slice(index * self.size, min((index + 1) * self.size, len(self.images)))
 
-    def __getitem__(self, index: int) -> torch.Tensor | InputError:
+    def __getitem__(self, index: int) -> torch.Tensor | np.ndarray | InputError:
         rows = self.rows(index)
         try:
             batch = [self.transform(self.images[i]) for i in range(rows.start, rows.stop)]
         except InputError as error:
             return error
-        return torch.stack(batch).contiguous(memory_format=torch.channels_last)
+        stacked = torch.stack(batch).contiguous(memory_format=torch.channels_last)
+        if get_worker_info() is None:
+            return stacked
+        try:
+            return stacked.share_memory_()
+        except RuntimeError:  # too little shared memory, as in containers: through the pipe then
+            return stacked.numpy()
 
 
 def _loader(
     batches: Batches, share: range, device: torch.device, num_workers: int | None
-) -> DataLoader[torch.Tensor | InputError]:
+) -> DataLoader[torch.Tensor | np.ndarray | InputError]:
     """Load the batches with these numbers, decoded in other processes where that helps."""
     workers = default_workers(device) if num_workers is None else num_workers
     if workers and len(batches):
@@ -154,6 +165,22 @@ def _loader(
         sampler=share,
         num_workers=min(workers, len(share)),
         pin_memory=device.type == "cuda",
+        collate_fn=_as_it_is,  # by default it makes tensors of arrays, in shared memory
+        worker_init_fn=_end_where_a_batch_is_lost,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _end_where_a_batch_is_lost(worker: int) -> None:
+    """Have a worker end that cannot send a batch (too many open files, no memory).
+
+    Python only prints the error, and the process that waits for the batch would wait for ever.
+    """
+    Queue._on_queue_feeder_error = staticmethod(  # type: ignore[attr-defined]
+        lambda error, batch: os._exit(1)
     )
 
 
@@ -169,7 +196,7 @@ def default_workers(device: torch.device) -> int:
 
 @contextmanager
 def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Autocast to `precision`, without TF32 in fp32; running out of memory is bad input."""
+    """Autocast to `precision`, without TF32 in fp32; what the machine lacks is bad input."""
     try:
         with (
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
@@ -178,13 +205,25 @@ def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
             yield
     except torch.OutOfMemoryError as error:
         raise InputError(f"{device} has too little memory; lower --batch_size") from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (OSError, RuntimeError) as error:
+        words = ("DataLoader worker", "open files", "ancdata")  # of a pipe that breaks
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in words):
             raise
+        _release(error)
+        why = "one has ended; memory, shared memory (docker run --shm-size) or open files are few"
+        if isinstance(error, OSError):
+            why = reason(error)
         raise InputError(
-            "a process that decodes images was killed, probably for its memory; lower "
-            "--num_workers (0: none) or --batch_size"
+            f"images cannot be decoded in other processes: {why}; what helps: --num_workers 0, "
+            "which needs none, or a smaller --batch_size"
         ) from error
+
+
+def _release(error: Exception) -> None:
+    """End the other processes now, without what a DataLoader that has failed then prints."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    traceback.clear_frames(error.__traceback__)
+    sys.unraisablehook = hook
 
 
 def _checked(rows: np.ndarray, precision: str, title: str) -> np.ndarray:

@@ -32,6 +32,13 @@ class Fit(NamedTuple):
     best_epoch: int  # from 1; the one whose weights the model has now
     best_loss: float  # its validation loss
     seconds: float
+    losses: tuple[float, ...] = ()  # the validation loss after each epoch
+
+    def __str__(self) -> str:
+        return (
+            f"{self.epochs} epochs, the best is {self.best_epoch}, "
+            f"validation loss {self.best_loss:.4g}"
+        )
 
 
 def shuffled(
@@ -67,7 +74,7 @@ def fit(
     optimizer = torch.optim.Adam(parameters, lr=schedule.learning_rate, fused=True)
     scheduler = schedule.plateau(optimizer) if schedule.plateau else None
     best = [p.detach().clone() for p in parameters]
-    best_loss, best_epoch, epoch = math.inf, 0, 0
+    best_loss, best_epoch, epoch, losses = math.inf, 0, 0, []
     for epoch in bar(range(1, schedule.num_epochs + 1), desc=description, unit="epoch"):
         for batch in batches():
             optimizer.zero_grad()
@@ -80,6 +87,7 @@ def fit(
                 f"{description} diverged: validation loss {value} in epoch {epoch} at learning "
                 f"rate {schedule.learning_rate:g}; {schedule.remedy}"
             )
+        losses.append(value)
         if value < best_loss:
             best_loss, best_epoch = value, epoch
             torch._foreach_copy_(best, [p.detach() for p in parameters])
@@ -89,4 +97,4 @@ def fit(
             scheduler.step(value)
     with torch.no_grad():
         torch._foreach_copy_(parameters, best)
-    return Fit(epoch, best_epoch, best_loss, time.perf_counter() - started)
+    return Fit(epoch, best_epoch, best_loss, time.perf_counter() - started, tuple(losses))

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src.core import seeding
-from src.core.errors import InputError
 from src.core.distances import moments, standardize
+from src.core.errors import InputError
 from src.database import EmbeddingSet, Splits
 from src.networks import training
 from src.networks.cvae import Decoder
@@ -130,8 +130,8 @@ def evaluate(head: Head, test: EmbeddingSet, sigma: float = 0.0, *, seed: int) -
         logits = head.linear(x + sigma * noise).cpu()  # MPS lacks float64
     if not logits.isfinite().all():
         raise InputError(
-            "test rows are too far from the rows that standardise them: logits overflow; --clip 10 "
-            "limits them"
+            "test rows are too far from the rows that standardise them: float32 overflows; "
+            "--clip 10 limits them"
         )
     return metrics.scores(logits.double().softmax(1).numpy(), test.labels)
 
@@ -195,7 +195,8 @@ def _doubt(fitted: training.Fit, losses: Tensor, settings: HeadSettings) -> None
     share = float(losses.max() / losses.sum())
     if len(losses) > 2 and share > 0.5:
         log.warning(
-            "one of %d validation rows makes up %.0f %% of the loss that stops the linear head; %s",
+            "one of %d validation rows makes up %.0f %% of the loss that stops the linear head; "
+            "%s",
             *(len(losses), 100 * share, remedy),
         )
 

@@ -6,7 +6,6 @@ release's and not the fit's.
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import NamedTuple
 
@@ -44,11 +43,12 @@ def fit(rows: Labelled, held_out: Labelled, num_classes: int) -> Logistic:
 
     Each fit is scikit-learn's own, from zero, so that it depends on its C alone; of two classes
     W has one row. Equal losses go to the smaller C. Classes without rows are never predicted.
-    One thread: these products are too small to be shared, and the bytes then do not depend on
-    the number of threads.
+    In float32 L-BFGS would stop above TOLERANCE, where the loss no longer changes. One thread:
+    these products are too small to be shared, and the bytes then do not depend on the number of
+    threads.
 
     Raises:
-        InputError: all rows are of one class, or a held-out loss is not finite.
+        InputError: all rows are of one class, or held-out features are infinite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -56,20 +56,21 @@ def fit(rows: Labelled, held_out: Labelled, num_classes: int) -> Logistic:
 
     if np.ptp(rows.labels) == 0:
         raise InputError("a logistic head needs rows of two classes; all of these are of one")
+    x, unseen = rows.x.astype(np.float64), held_out.x.astype(np.float64)
+    if not np.isfinite(unseen).all():
+        raise InputError(
+            "validation rows are too far from the rows that standardise them: float32 overflows; "
+            "--clip 10 limits them"
+        )
     regression = LogisticRegression(tol=TOLERANCE, max_iter=MOST_STEPS)
     best, steps = None, 0
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # MOST_STEPS is the definition
         for strength in progress.bar(STRENGTHS, desc="logistic head", unit="strength"):
-            regression.set_params(C=strength).fit(*rows)
+            regression.set_params(C=strength).fit(x, rows.labels)
             steps += int(regression.n_iter_.max())
             weight, bias = _per_class(regression, num_classes)
-            loss = cross_entropy(held_out.x @ weight.T + bias, held_out.labels)
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"the validation loss of a logistic head is {loss} at C {strength:g}: look for "
-                    "validation rows far from all others, or limit them with --clip 10"
-                )
+            loss = cross_entropy(unseen @ weight.T + bias, held_out.labels)
             if best is None or loss < best.loss:
                 best = Logistic(weight, bias, strength, loss, 0)
     assert best is not None

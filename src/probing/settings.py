@@ -46,6 +46,16 @@ class HeadSettings(Settings):
                 raise InputError(f"--{field.name} {value} has no effect with --head {LOGISTIC}")
 
     @property
+    def published(self) -> bool:
+        """Whether it is the paper's kind of head, whose values a report shows beside ours."""
+        return not self.suffix
+
+    @property
+    def label(self) -> str:
+        """`adam`, `logistic, clip 10`: what tells heads of one sweep apart."""
+        return ", ".join(self.suffix.replace("clip", "clip ").split("_")[1:]) or ADAM
+
+    @property
     def suffix(self) -> str:
         """How these settings show in a result's name: `_logistic`, `_clip10`, `_logistic_clip10`.
 

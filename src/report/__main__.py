@@ -6,7 +6,6 @@ python -m src.report configs/demo.yaml
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from src import cli
 
@@ -14,7 +13,7 @@ from src import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the sweep and its results, write the report."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("sweep", type=Path, metavar="CONFIG", help="YAML file of the sweep")
+    cli.add_sweep_flags(parser)
     cli.add_folder_flag(parser, "--database_root", "assets/database", "embeddings")
     cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
     args = parser.parse(argv)
@@ -22,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from src import report
     from src.report import grid
 
-    sweep = grid.read(args.sweep)
+    sweep = grid.read(args.sweep, args.datasets, args.backbones)
     print(report.write(sweep, args.output_root, args.database_root))
 
 

@@ -6,8 +6,8 @@ import csv
 import io
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from src.core.files import write_text
 from src.database import Database
 from src.probing import results
 from src.probing.results import Trial
+from src.probing.settings import ADAM, HeadSettings
 from src.report.grid import Sweep
 
 
@@ -30,9 +31,12 @@ class Result(NamedTuple):
     dataset: str
     backbone: str
     anonymizer: Anonymizer
+    head: HeadSettings
     seed: int
     sigma: float
     values: Mapping[str, float]  # of results.METRICS and MEASURES, those that are known
+    best_epoch: int
+    extreme: int  # test rows far from the release
     seconds: float
 
 
@@ -64,24 +68,41 @@ def found(sweep: Sweep, output_root: Path, database_root: Path) -> list[Result]:
     everything = []
     for dataset, backbone in sweep.embedded():
         contents = [
-            (anonymizer, content)
+            (anonymizer, trial.head, content)
             for anonymizer, trial in _trials(sweep, dataset, backbone)
             if (content := _read(output_root, trial)) is not None
         ]
         database = Database(database_root, dataset, backbone)
-        inputs = _inputs(database, [_real(content) for _, content in contents])
+        inputs = _inputs(database, [_real(content) for *_, content in contents])
         everything += [
-            _result(anonymizer, content, _audited(sweep, output_root, content))
-            for anonymizer, content in contents
+            _result(anonymizer, head, content, _audited(sweep, output_root, content))
+            for anonymizer, head, content in contents
             if _real(content) == inputs
         ]
     return everything
 
 
+def doubts(sweep: Sweep, found: Iterable[Result]) -> list[str]:
+    """Per head whose features are not limited, how often its fits and test rows are odd."""
+    notes = []
+    for head in sweep.heads:
+        ours = [r for r in found if r.head == head and r.sigma == sweep.shown.sigma[0]]
+        first = sum(r.best_epoch == 1 for r in ours) if head.head == ADAM else 0
+        extreme = sum(r.extreme > 0 for r in ours) if head.clip is None else 0
+        said = [f"{first} were best after their first epoch"] * (first > 0)
+        said += [f"in {extreme} some test rows are beyond 100 standard deviations"] * (extreme > 0)
+        if said:
+            notes.append(
+                f"Of {len(ours)} heads ({head.label}) {', '.join(said)}: see what --head logistic "
+                "and --clip 10 give."
+            )
+    return notes
+
+
 def write_csv(path: Path, sweep: Sweep, found: Sequence[Result]) -> Path:
     """Write a line per result: names, every setting, metrics (utility in percent), seconds."""
     settings = list(dict.fromkeys(name for a in sweep.anonymizers for name in asdict(a)))
-    head = {f"head_{name}": value for name, value in asdict(sweep.head).items()}
+    head = [f"head_{field.name}" for field in fields(HeadSettings)]
     metrics = (*results.METRICS, *(MEASURES if sweep.audit else ()))
     names = ("dataset", "backbone", "anonymizer", *settings, *head, "seed", "sigma")
     text = io.StringIO()
@@ -93,7 +114,7 @@ def write_csv(path: Path, sweep: Sweep, found: Sequence[Result]) -> Path:
             [
                 *(result.dataset, result.backbone, result.anonymizer.name),
                 *(given.get(name, "") for name in settings),
-                *(*head.values(), result.seed, result.sigma),
+                *(*asdict(result.head).values(), result.seed, result.sigma),
                 *(result.values.get(name, "") for name in metrics),
                 result.seconds,
             ]
@@ -104,7 +125,8 @@ def write_csv(path: Path, sweep: Sweep, found: Sequence[Result]) -> Path:
 
 def _trials(sweep: Sweep, dataset: str, backbone: str) -> Iterator[tuple[Anonymizer, Trial]]:
     """Each trial of the sweep, without its inputs: those are in its file."""
-    for (anonymizer, seed), sigma in itertools.product(sweep.seeded(), sweep.sigma):
+    everything = itertools.product(sweep.seeded(), sweep.heads, sweep.sigma)
+    for (anonymizer, seed), head, sigma in everything:
         subject = anonymizer.subject(seed)
         trial = Trial(
             dataset=dataset,
@@ -112,7 +134,7 @@ def _trials(sweep: Sweep, dataset: str, backbone: str) -> Iterator[tuple[Anonymi
             id=subject.id,
             anonymizer=subject.anonymizer,
             settings=subject.settings,
-            head=sweep.head,
+            head=head,
             seed=seed,
             sigma=sigma,
             inputs={},
@@ -166,15 +188,21 @@ def _audited(sweep: Sweep, output_root: Path, content: Mapping[str, Any]) -> dic
 
 
 def _result(
-    anonymizer: Anonymizer, content: Mapping[str, Any], audited: Mapping[str, float]
+    anonymizer: Anonymizer,
+    head: HeadSettings,
+    content: Mapping[str, Any],
+    audited: Mapping[str, float],
 ) -> Result:
     own = {name: content[name] for name in results.METRICS if content[name] is not None}
     return Result(
         dataset=content["dataset"],
         backbone=content["backbone"],
         anonymizer=anonymizer,
+        head=head,
         seed=content["seed"],
         sigma=content["sigma"],
         values={**own, **audited},
+        best_epoch=content.get("best_epoch", 0),
+        extreme=content.get(results.EXTREME, 0),
         seconds=content["seconds"],
     )

@@ -74,7 +74,7 @@ def _projections(sweep: Sweep, database_root: Path) -> Iterator[tuple[str, Figur
 
 
 def _comparison(name: str, sweep: Sweep, found: Sequence[Result]) -> Figure | str:
-    """The figure of that name, a panel per dataset and backbone; or that it is left out and why.
+    """The figure of that name, a panel per dataset, backbone and head; or why it is left out.
 
     An anonymizer looks the same in all panels.
     """
@@ -85,15 +85,17 @@ def _comparison(name: str, sweep: Sweep, found: Sequence[Result]) -> Figure | st
     metric = name.removeprefix("auc_")
     against = partial(_auc_against, results.DISTANCE if metric == "distance" else metric)
     plot: Callable[..., None] = _auc_sigma if name == "auc_sigma" else against
-    pairs = list(sweep.embedded())
-    figure, axes = _panels(len(pairs), most_columns=4)
-    for pair, ax in zip(pairs, axes, strict=True):
-        here = [result for result in found if (result.dataset, result.backbone) == pair]
+    places = list(sweep.judged())
+    figure, axes = _panels(len(places), most_columns=4)
+    for (dataset, backbone, head), ax in zip(places, axes, strict=True):
+        place = (dataset, backbone, head)
+        here = [r for r in found if (r.dataset, r.backbone, r.head) == place]
         for number, anonymizer in enumerate(sweep.anonymizers):
             look = {"color": f"C{number % 10}", "marker": MARKS[number % len(MARKS)]}
             ours = [result for result in here if result.anonymizer == anonymizer]
             plot(ax, sweep, ours, {**look, "label": anonymizer.label})
-        ax.set_title(", ".join(pair))
+        names = [dataset, backbone, *([head.label] if len(sweep.heads) > 1 else [])]
+        ax.set_title(", ".join(names))
     _legend(figure, axes)
     return figure
 

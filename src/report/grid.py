@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,15 +14,16 @@ from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
 from src.audit.measures import MEASURES
 from src.audit.settings import AuditSettings
+from src.core.configs import read_yaml
 from src.core.errors import InputError, UnknownNameError
-from src.core.files import number_name, read_yaml
+from src.core.files import number_name
 from src.probing import results
 from src.probing.settings import HeadSettings
 
 T = TypeVar("T")
 
 REQUIRED = ("name", "datasets", "backbones", "seeds", "runs")
-OPTIONAL = ("sigma", "head", "audit", "report")
+OPTIONAL = ("image_size", "sigma", "head", "audit", "report")
 FIGURES = ("auc_sigma", "auc_distance", "projection")
 AUDITED = ("shadow_auc",)  # the metrics of audits that a report shows if it does not say which
 
@@ -47,7 +48,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Every combination of dataset, backbone, anonymizer, seed and noise level."""
+    """Every combination of dataset, backbone, anonymizer, head, seed and noise level."""
 
     name: str
     datasets: tuple[str, ...]
@@ -55,27 +56,37 @@ class Sweep:
     seeds: tuple[int, ...]
     sigma: tuple[float, ...]
     anonymizers: tuple[Anonymizer, ...]
-    head: HeadSettings
+    heads: tuple[HeadSettings, ...]
     shown: Shown
+    image_size: int | None = None  # of images whose embeddings do not exist yet
     audit: AuditSettings | None = None  # None: releases are not audited
 
     def embedded(self) -> Iterator[tuple[str, str]]:
         """Each dataset with each backbone."""
         return itertools.product(self.datasets, self.backbones)
 
+    def judged(self) -> Iterator[tuple[str, str, HeadSettings]]:
+        """Each dataset with each backbone and head: where anonymizers compete."""
+        return itertools.product(self.datasets, self.backbones, self.heads)
+
     def seeded(self) -> Iterator[tuple[Anonymizer, int]]:
         """Each anonymizer with each seed."""
         return itertools.product(self.anonymizers, self.seeds)
 
 
-def read(path: Path) -> Sweep:
+def read(path: Path, datasets: Sequence[str] = (), backbones: Sequence[str] = ()) -> Sweep:
     """Read a sweep.
+
+    Args:
+        datasets, backbones: instead of the file's, where given.
 
     Raises:
         InputError: a key, name or value is unknown, missing, of the wrong type, out of range or
             given twice.
     """
     content = read_yaml(path)
+    content |= {"datasets": [*datasets]} if datasets else {}
+    content |= {"backbones": [*backbones]} if backbones else {}
     with located(str(path)):
         return _sweep(content, path.parent)
 
@@ -121,10 +132,27 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
         seeds=_values("seeds", content["seeds"], _seed),
         sigma=sigma,
         anonymizers=_anonymizers(content["runs"]),
-        head=HeadSettings.parse(_mapping("head", content.get("head")), of="head"),
+        heads=_heads(content.get("head")),
         shown=_shown(_mapping("report", content.get("report")), sigma, audit, folder),
         audit=audit,
+        image_size=_image_size(content.get("image_size")),
     )
+
+
+def _heads(value: Any) -> tuple[HeadSettings, ...]:
+    """The settings of one head, or a list of such; `{}` is the published head."""
+    entries = value if isinstance(value, list) else [value]
+    heads = [HeadSettings.parse(_mapping("head", entry), of="head") for entry in entries]
+    suffixes = [head.suffix for head in heads]
+    if not heads or len(set(suffixes)) < len(heads):
+        raise InputError("head must list heads that differ in head or clip, each once")
+    return tuple(heads)
+
+
+def _image_size(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InputError(f"image_size must be a whole number of pixels, not {value!r}")
+    return value
 
 
 def _audit(value: Any) -> AuditSettings | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src.anonymizers.base import Anonymizer
+from src.core.configs import read_yaml
 from src.core.errors import InputError
-from src.core.files import read_yaml
 from src.probing import results
 from src.report.grid import expanded, is_number, located
 

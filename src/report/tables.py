@@ -16,7 +16,8 @@ from src.core.files import number_name, write_text
 from src.core.tables import markdown, mean_and_deviation
 from src.database import IDENTITY
 from src.probing import results
-from src.report.collect import Average, Result
+from src.probing.settings import HeadSettings
+from src.report.collect import Average, Result, doubts
 from src.report.grid import Sweep
 from src.report.published import Key, Published
 
@@ -27,7 +28,7 @@ TITLES = {
     results.DISTANCE: "distance",
     **{key: measure.label for key, measure in MEASURES.items()},
 }
-NAMES = ("dataset", "backbone", "anonymizer")  # the first columns
+NAMES = ("dataset", "backbone", "anonymizer")  # the first columns; then heads, if several
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -62,10 +63,11 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """An anonymizer on one dataset and backbone; no cells where no seed is complete."""
+    """An anonymizer under one dataset, backbone and head; no cells where no seed is complete."""
 
     dataset: str
     backbone: str
+    head: HeadSettings
     anonymizer: Anonymizer
     seeds: list[int]
     missing: list[int]
@@ -82,6 +84,11 @@ class Line:
         """What the first columns hold."""
         return [self.dataset, self.backbone, self.anonymizer.label]
 
+    @property
+    def place(self) -> tuple[str, str, HeadSettings]:
+        """Where it competes with other lines."""
+        return self.dataset, self.backbone, self.head
+
 
 @dataclass(frozen=True)
 class Table:
@@ -91,6 +98,16 @@ class Table:
     columns: list[Column]
     lines: list[Line]
     best: list[set[Column]]  # per line
+    doubts: list[str]  # where heads tell more of themselves than of their rows
+
+    @property
+    def names(self) -> list[str]:
+        """The titles of the first columns."""
+        return [*NAMES, *(["head"] if len({line.head for line in self.lines}) > 1 else [])]
+
+    def of(self, line: Line) -> list[str]:
+        """What the first columns hold of a line."""
+        return [*line.names, line.head.label][: len(self.names)]
 
     @property
     def shown_published(self) -> list[Column]:
@@ -105,25 +122,39 @@ def build(sweep: Sweep, found: Iterable[Result], paper: Mapping[Key, Published])
         for metric in sweep.shown.metrics
         for sigma in (sweep.shown.sigma if metric in results.UTILITY else [None])
     ]
-    by_line: dict[tuple[str, str, Anonymizer], dict[int, dict[float, Result]]] = {}
+    by_line: dict[tuple[str, str, HeadSettings, Anonymizer], dict[int, dict[float, Result]]] = {}
     for result in found:
-        by_seed = by_line.setdefault((result.dataset, result.backbone, result.anonymizer), {})
+        place = (result.dataset, result.backbone, result.head)
+        by_seed = by_line.setdefault((*place, result.anonymizer), {})
         by_seed.setdefault(result.seed, {})[result.sigma] = result
     lines = []
-    for dataset, backbone in sweep.embedded():
+    for place in sweep.judged():
         for anonymizer in sweep.anonymizers:
-            key = (dataset, backbone, anonymizer)
+            key = (*place, anonymizer)
             by_seed = {
                 seed: by_sigma
                 for seed, by_sigma in by_line.get(key, {}).items()
                 if _is_complete(by_sigma, anonymizer, columns, sweep)
             }
-            known = {c: value for c in columns if (value := paper.get(Key(*key, *c)))}
+            known = _published(place, anonymizer, columns, paper)
             seeds = [seed for seed in sweep.seeds if seed in by_seed]
             missing = [seed for seed in sweep.seeds if seed not in by_seed]
             cells = _cells(columns, [by_seed[seed] for seed in seeds], sweep.shown.sigma[0])
             lines.append(Line(*key, seeds, missing, cells, known))
-    return Table(sweep.seeds, columns, lines, [_best(line, lines) for line in lines])
+    best = [_best(line, lines) for line in lines]
+    return Table(sweep.seeds, columns, lines, best, doubts(sweep, found))
+
+
+def _published(
+    place: tuple[str, str, HeadSettings],
+    anonymizer: Anonymizer,
+    columns: Iterable[Column],
+    paper: Mapping[Key, Published],
+) -> dict[Column, Published]:
+    """The published values of a line; they are of the published head."""
+    dataset, backbone, head = place
+    keys = {c: Key(dataset, backbone, anonymizer, *c) for c in columns if head.published}
+    return {column: paper[key] for column, key in keys.items() if key in paper}
 
 
 def _is_complete(
@@ -160,8 +191,7 @@ def _best(line: Line, lines: Iterable[Line]) -> set[Column]:
     """The columns where a line is the best, as shown, of those that compete with it."""
     if not line.competes:
         return set()
-    place = (line.dataset, line.backbone)
-    rivals = [other for other in lines if (other.dataset, other.backbone) == place]
+    rivals = [other for other in lines if other.place == line.place]
     return {
         column
         for column, cell in line.cells.items()
@@ -194,12 +224,13 @@ def as_latex(table: Table) -> str:
     rows = []
     previous = None
     for line, text in zip(table.lines, lines, strict=True):
-        if previous not in (None, (line.dataset, line.backbone)):
+        if previous not in (None, line.place):
             rows.append(r"\midrule")
-        previous = (line.dataset, line.backbone)
+        previous = line.place
         escaped = " & ".join(map(_escaped, text))
         rows.append(escaped.replace("\0", r"\textbf{").replace("\1", "}") + r" \\")
-    alignment = "l" * len(NAMES) + "r" * (len(header) - len(NAMES) - 1) + "l"
+    names = len(table.names)
+    alignment = "l" * names + "r" * (len(header) - names - 1) + "l"
     return "\n".join(
         [
             *(f"% {note}" for note in _notes(table)),
@@ -219,14 +250,14 @@ def as_csv(table: Table) -> str:
     """The numbers of the table, unrounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [*NAMES, "seeds", "missing_seeds"]
+    header = [*table.names, "seeds", "missing_seeds"]
     for column in table.columns:
         noise = "" if column.sigma is None else f"_sigma{number_name(column.sigma)}"
         endings = ["mean", "sd", "best", *["published"] * (column in table.shown_published)]
         header += [f"{column.metric}{noise}_{ending}" for ending in endings]
     writer.writerow(header)
     for line, best in zip(table.lines, table.best, strict=True):
-        values: list[object] = [*line.names, len(line.seeds), " ".join(map(str, line.missing))]
+        values: list[object] = [*table.of(line), len(line.seeds), " ".join(map(str, line.missing))]
         for column in table.columns:
             cell = line.cells.get(column)
             values += [cell.mean, cell.deviation, int(column in best)] if cell else ["", "", ""]
@@ -238,13 +269,13 @@ def as_csv(table: Table) -> str:
 
 def _text(table: Table, bold: str) -> list[list[str]]:
     """Header and lines as they are shown, before any markup except that of bold."""
-    header = list(NAMES)
+    header = table.names
     for column in table.columns:
         header.append(_title(column, table))
         header += ["published"] * (column in table.shown_published)
     text = [[*header, "seeds"]]
     for line, best in zip(table.lines, table.best, strict=True):
-        cells = line.names
+        cells = table.of(line)
         for column in table.columns:
             cell, value = line.cells.get(column), line.published.get(column)
             shown = mean_and_deviation(cell.values, column.decimals) if cell else "–"
@@ -270,6 +301,7 @@ def _notes(table: Table) -> list[str]:
         f"Mean ± standard deviation over seeds ({seeds}). Bold: the highest value{except_for} "
         "among a dataset's anonymized releases without a missing seed."
     ]
+    notes += table.doubts
     sources = {value.source for line in table.lines for value in line.published.values()}
     if sources:
         notes.append(f"Published: {'; '.join(sorted(sources))}.")

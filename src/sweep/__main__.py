@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src import cli
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from src.report import grid
     from src.sweep import steps
 
-    sweep = grid.read(args.sweep)
+    sweep = grid.read(args.sweep, args.datasets, args.backbones)
     report.check(sweep)
     missing = {run: run.missing() for run in steps.runs(sweep, _workplace(args))}
     planned = list(dict.fromkeys(chain.from_iterable(missing.values())))  # each step once
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    parser.add_argument("sweep", type=Path, metavar="CONFIG", help="YAML file of the sweep")
+    cli.add_sweep_flags(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--jobs",

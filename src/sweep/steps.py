@@ -37,6 +37,8 @@ class Extract(Step):
 
     makes = "embeddings"
 
+    image_size: int | None
+
     @property
     def name(self) -> str:
         """Dataset and backbone."""
@@ -58,19 +60,24 @@ class Extract(Step):
 
         self._require_same_settings()
         dataset, device = self.database.dataset, devices.resolve(self.place.device)
-        images = datasets.load(dataset, root=self.place.dataset_root)
-        backbone = backbones.load(self.database.backbone, images, device=device)
+        size = self.image_size
+        images = datasets.load(dataset, root=self.place.dataset_root, image_size=size)
+        backbone = backbones.load(
+            self.database.backbone, images, device=device, image_size=images.model_size(size)
+        )
         # A Dask worker's process may not have children that decode images.
         alone = multiprocessing.current_process().daemon
         options = extraction.Options(num_workers=0 if alone else None)
-        for split, data in extraction.embed(dataset, images, backbone, options).items():
+        sets = extraction.embed(dataset, images, backbone, options, image_size=size)
+        for split, data in sets.items():
             self.database.write(split, data)
 
     def _require_same_settings(self) -> None:
         self.database.require_own()
         for path in filter(Path.exists, map(self.database.path, SPLITS)):
             meta = read(path).meta
-            if meta.get("image_size") or meta.get("precision") != "fp32":
+            size = meta.get("image_size")
+            if size != self.image_size or meta.get("precision") != "fp32":
                 raise DataError(
                     f"{path} was made with settings that a sweep does not have, and another split "
                     "is missing; run create_db.py again as for this one"
@@ -125,8 +132,9 @@ class Probe(Step):
 
     @property
     def name(self) -> str:
-        """Dataset, backbone, anonymizer and seed."""
-        return f"{self.where}: {self.anonymizer.label}, seed {self.seed}"
+        """Dataset, backbone, anonymizer, seed, and the head if it is not the published one."""
+        head = "" if self.head.published else f", {self.head.label}"
+        return f"{self.where}: {self.anonymizer.label}, seed {self.seed}{head}"
 
     def complete(self) -> bool:
         """Whether every noise level has a result."""
@@ -231,20 +239,21 @@ def runs(sweep: Sweep, place: Workplace) -> list[Step]:
     found: list[Step] = []
     for dataset, backbone in sweep.embedded():
         database = Database(place.database_root, dataset, backbone)
-        extract = Extract(place=place, database=database)
+        extract = Extract(place=place, database=database, image_size=sweep.image_size)
         for anonymizer, seed in sweep.seeded():
             before = _before(sweep, extract, anonymizer, seed)
-            found.append(
+            found += [
                 Probe(
                     place=place,
                     database=database,
                     after=before,
                     anonymizer=anonymizer,
                     seed=seed,
-                    head=sweep.head,
+                    head=head,
                     sigma=sweep.sigma,
                 )
-            )
+                for head in sweep.heads
+            ]
             if sweep.audit and not _is_online(anonymizer):
                 found.append(
                     Audit(

@@ -69,6 +69,7 @@ def attempt(step: Step, before: str | None = None) -> str | None:
     if before:
         return before
     process.tune()  # torch has yet to be imported in a new worker
+    logging.getLogger("src.probing").setLevel(logging.ERROR)  # a report counts its warnings
     try:
         with _one_at_a_time, progress.silenced():
             step.perform()

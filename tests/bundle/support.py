@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
-from src.bundle import datasheet
-from src.database import read
+from src.bundle import datasheet, decoders, rendering
+from src.database import EmbeddingSet, dump, read
 from tests.support import call
 
 SHORT = ["--num_epochs", "3"]
@@ -50,15 +50,32 @@ def rewrite(folder, sheet=(), **arrays):
         with np.load(folder / "train.npz") as before:
             np.savez(folder / "train.npz", **{**before, **arrays})
     content = json.loads((folder / "datasheet.json").read_text())
-    content.update(sheet)
-    (folder / "datasheet.json").write_text(json.dumps(content))
-    (folder / "datasheet.md").write_text(datasheet.render(content))
+    content = json.loads(datasheet.canonical({**content, **dict(sheet)}))
+    (folder / "datasheet.json").write_text(datasheet.canonical(content))
+    (folder / "datasheet.md").write_text(rendering.render(content))
 
 
 def sheet_with(folder, **more):
     return json.dumps({**json.loads((folder / "datasheet.json").read_text()), **more})
 
 
-def with_meta(folder, **more):
-    meta = {**read(folder / "train.npz").meta, **more}
-    rewrite(folder, meta=np.array(json.dumps(meta)))
+def with_rows(folder, embeddings=None, labels=None, **meta):
+    """Other rows and items of `meta` in train.npz, as our writer would write them."""
+    rows = read(folder / "train.npz")
+    other = EmbeddingSet(
+        rows.embeddings if embeddings is None else embeddings,
+        rows.labels if labels is None else labels,
+        {**rows.meta, **meta},
+    )
+    with (folder / "train.npz").open("wb") as file:
+        dump(file, other, compressed=False)
+
+
+def recompose(folder, **sheet):
+    """All that follows from train.npz and the decoder, as who knows the code would write it."""
+    rows = read(folder / "train.npz")
+    decoder = None
+    if (folder / "decoder.safetensors").exists():
+        decoder = decoders.read(folder / "decoder.safetensors")
+    rewrite(folder, {**datasheet.described(rows, decoder), **sheet})
+    sum_up(folder)

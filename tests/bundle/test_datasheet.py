@@ -6,9 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from src.anonymizers import methods
-from src.bundle import datasheet
-from src.core.errors import DataError
+from src.bundle import datasheet, rendering
 from src.database import EmbeddingSet, read
 from src.networks.cvae import Decoder
 
@@ -46,13 +44,6 @@ def test_without_a_guarantee_it_says_so_and_quotes_what_was_measured(home):
     assert ksame["utility"] == []  # those of another release
 
 
-@pytest.mark.parametrize("name", ["ksame", "latent-ksame", "latent-linear", "plan"])
-def test_merged_rows_are_not_called_several_persons(name):
-    text = datasheet.statement(methods.parse(name, {"k": 5}), {})
-    assert "5 rows, which may all be of one person" in text
-    assert ("decoder was fitted to all training rows" in text) == (name != "ksame")
-
-
 def test_a_class_of_which_no_row_was_drawn_is_described():
     rows = EmbeddingSet(np.ones((3, 4)), np.array([0, 0, 1]), {"class_names": ["a", "b", "c"]})
     expected = [("a", 2), ("b", 1), ("c", 0), ("3", 0)]
@@ -60,20 +51,10 @@ def test_a_class_of_which_no_row_was_drawn_is_described():
     assert [(c["name"], c["rows"]) for c in classes] == expected
 
 
-@pytest.mark.parametrize("name", datasheet.GUARANTEE)
-def test_a_guarantee_is_stated_whole_or_not_at_all(home, name):
-    facts = read(home / "dp" / "train.npz").meta["facts"]
-    anonymizer = methods.DPCVAE(epsilon=2.0)
-    assert "differential privacy" in datasheet.statement(anonymizer, facts)
-    del facts[name]
-    with pytest.raises(DataError, match=f"states no guarantee: '{name}' is missing"):
-        datasheet.statement(anonymizer, facts)
-
-
 def test_tables_for_people(home):
     sheet = json.loads((home / "ksame" / "datasheet.json").read_text())
     sheet["classes"][0]["name"] = "a|b\nc"
-    text = datasheet.render(sheet)
+    text = rendering.render(sheet)
     counts = [entry["rows"] for entry in sheet["classes"]]
     assert "| label | name   | rows |\n|-------|--------|------|\n" in text
     assert f"| 0     | a\\|b c | {counts[0]:<4} |\n" in text

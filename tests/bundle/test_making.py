@@ -152,7 +152,7 @@ def test_a_release_that_its_file_does_not_describe(home, tmp_path, digits):
     place = [*flags_of(home)[:-4], "--database_root", database.root]
     done = bundle("create", *place, *KSAME, "--output", tmp_path / "b")
     assert done.status == 2
-    assert "cannot be bundled: its datasheet has no 'anonymizer'" in done.err
+    assert "the release cannot be bundled: it has no facts" in done.err
     assert not (tmp_path / "b").exists()
 
 

@@ -75,3 +75,59 @@ def test_moments_are_those_of_the_population_and_0_for_constant_features():
     x = distances.standardize(rows, mean, std)
     assert x[:, 4].abs().max() == 0
     torch.testing.assert_close(x[:, 1:4].std(0, correction=0), torch.ones(3))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    constant=st.floats(1e-6, 1e6).flatmap(lambda size: st.sampled_from([size, -size])),
+    units=st.integers(1, 3),
+    rows=st.integers(2, 200),
+    seed=st.integers(0, 1000),
+)
+def test_what_varies_by_a_few_units_in_the_last_place_is_constant(constant, units, rows, seed):
+    constant = np.float32(constant)
+    off = np.random.default_rng(seed).integers(-units, units + 1, rows)
+    x = torch.from_numpy((constant + np.spacing(constant) * off).astype(np.float32))[:, None]
+    mean, std = distances.moments(x)
+    assert std.item() == 0
+    assert mean.item() == pytest.approx(float(constant), rel=1e-6)
+    assert distances.standardize(x, mean, std).abs().max() <= 4 * abs(np.spacing(constant))
+    with pytest.MonkeyPatch.context() as patch:  # as it was: noise becomes unit deviations
+        patch.setattr(distances, "ROUNDING", 0)
+        if len(set(x.flatten().tolist())) > 1:
+            assert distances.standardize(x, *distances.moments(x)).abs().max() > 0.9
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    constant=st.sampled_from([0.0, 0.1, -3.0, 1e4, 1e-3]),
+    units=st.integers(40, 10_000),
+    seed=st.integers(0, 1000),
+)
+def test_what_varies_by_more_has_its_own_deviation(constant, units, seed):
+    step = np.spacing(np.float32(constant) or np.float32(1))
+    off = np.random.default_rng(seed).integers(-units, units + 1, 500)
+    x = (np.float32(constant) + step * off).astype(np.float32)[:, None]
+    _, std = distances.moments(torch.from_numpy(x))
+    np.testing.assert_allclose(std.numpy(), x.astype(np.float64).std(0), rtol=1e-5)
+    assert std > 0
+
+
+def test_a_feature_that_is_0_but_in_one_row_is_not_constant():
+    """The reason for `clip`: its deviation is small, but it is the data's."""
+    rows = torch.zeros(10_000, 1)
+    rows[7] = 1e-3
+    mean, std = distances.moments(rows)
+    assert std.item() == pytest.approx(1e-5, rel=1e-3)
+    assert distances.standardize(rows, mean, std)[7].item() == pytest.approx(100, rel=1e-3)
+
+
+@given(clip=st.sampled_from([0.125, 1.0, 10.0, 45.5]), seed=st.integers(0, 100))
+def test_clip_limits_standardised_features(clip, seed):
+    rows = 20 * normal(seed, 30, 4)
+    mean, std = torch.ones(4), torch.tensor([1.0, 0.5, 2.0, 0.0])
+    free = distances.standardize(rows, mean, std)
+    limited = distances.standardize(rows, mean, std, clip)
+    inside = free.abs() <= clip
+    assert torch.equal(limited[inside], free[inside])
+    assert torch.equal(limited[~inside], (clip * free.sign())[~inside])

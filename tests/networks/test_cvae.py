@@ -105,3 +105,92 @@ def test_labels_follow_the_class_weights():
     counts = torch.bincount(decoder.sample_labels(8000, seeding.generator(0, "test")), minlength=3)
     assert counts[1] == 0
     assert counts[2] / 8000 == pytest.approx(0.75, abs=0.03)
+
+
+# Observation noise.
+
+
+def noisy_decoder(noise=0.0):
+    with seeding.global_seed(0, "test"):
+        decoder = Decoder(dim=4, num_classes=2, hidden_dim=8, latent_dim=3)
+    decoder.noise_scale.copy_(torch.tensor([0.0, 1.0, 0.5, 10.0]))
+    decoder.observation_noise = noise
+    return decoder
+
+
+def sampled(decoder, labels, block_rows=8192):
+    """Draws, and the generator after them."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.cat(list(decoder.sample(labels, generator, block_rows))), generator
+
+
+def test_without_observation_noise_draws_are_decoded_means_and_nothing_more_is_drawn():
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    rows, generator = sampled(noisy_decoder(), labels)
+    alone = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 3, generator=alone)
+    assert torch.equal(rows, noisy_decoder().embed(z, labels).detach())
+    assert torch.equal(generator.get_state(), alone.get_state())
+    assert Decoder.observation_noise == 0
+    assert Decoder(2, 2, 2, 2).noise_scale.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
+def test_observation_noise_is_added_in_units_of_each_feature_and_not_limited(noise):
+    labels = torch.arange(2).repeat_interleave(3000)
+    decoder = noisy_decoder(noise)
+    means, _ = sampled(noisy_decoder(), labels)
+    rows, _ = sampled(decoder, labels)
+    added = rows - means
+    generator = torch.Generator().manual_seed(0)
+    torch.randn(6000, 3, generator=generator)  # the latents come first, so they are the same
+    epsilon = torch.randn(6000, 4, generator=generator)
+    torch.testing.assert_close(added, noise * decoder.noise_scale * epsilon, atol=1e-5, rtol=1e-5)
+    assert added[:, 0].eq(0).all()
+    # the decoder's rows lie within 0..1
+    assert rows[:, 3].min() < -2 * noise
+    assert rows[:, 3].max() > 1 + 2 * noise
+
+
+def test_twice_the_noise_is_twice_as_far_from_the_means():
+    labels = torch.tensor([0, 1, 0, 1])
+    means, once, twice = (sampled(noisy_decoder(s), labels)[0] for s in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(twice - means, 2 * (once - means), atol=1e-5, rtol=1e-5)
+
+
+def test_with_noise_the_latents_do_not_depend_on_the_block_size():
+    decoder, labels = noisy_decoder(1.0), torch.tensor([0, 1] * 50)
+    small, large = (sampled(decoder, labels, size)[0] for size in (7, 100))
+    torch.testing.assert_close(small[:, 0], large[:, 0], rtol=1e-6, atol=1e-6)  # without noise
+    assert not torch.equal(small[:, 1], large[:, 1])
+
+
+def test_residuals_by_hand():
+    """One feature of extent 4 from 2; the posterior mean is the scaled feature, decoded to ½."""
+    model = CVAE(dim=1, num_classes=1, hidden_dim=1, latent_dim=1)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    decoder = model.decoder
+    decoder.minimum.fill_(2.0)
+    decoder.extent.fill_(4.0)
+    rows, y = torch.tensor([[2.0], [3.0], [6.0]]), torch.ones(3, 1)
+    # all weights zero: everything is decoded to ½, which is 2 + 4 · ½ = 4
+    assert model.residuals(rows, y).flatten().tolist() == [-2, -1, 2]
+    with torch.no_grad():
+        model.encoder[0].weight[0, 0] = 1  # scaled feature 0, ¼, 1
+        model.encoder[2].weight[0, 0] = 2  # mean 0, ½, 2
+        model.encoder[2].bias[1] = 5  # a wide posterior, which is not sampled
+        decoder.layers[0].weight[0, 0] = 1
+        decoder.layers[2].weight[0, 0] = 1
+    decoded = 2 + 4 / (1 + np.exp(-np.array([0, 0.5, 2])))
+    np.testing.assert_allclose(
+        model.residuals(rows, y).detach().flatten(), rows[:, 0].numpy() - decoded, rtol=1e-5
+    )
+
+
+def test_residuals_of_a_constant_feature_are_those_to_its_constant():
+    model = CVAE(dim=2, num_classes=1, hidden_dim=3, latent_dim=1)
+    model.decoder.minimum.copy_(torch.tensor([0.1, 0.0]))
+    model.decoder.extent.copy_(torch.tensor([0.0, 1.0]))
+    rows = torch.tensor([[0.1, 0.3], [0.1, 0.6]])
+    assert model.residuals(rows, torch.ones(2, 1))[:, 0].eq(0).all()

@@ -66,9 +66,39 @@ def test_names_of_results(tmp_path, release_id, anonymizer, sigma, name):
     assert path == tmp_path / "digits" / "pixels" / name
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["digits_cvae-s0.json", "digits_cvae-s0_sigma1.json"]),
+        (
+            {"head": "logistic"},
+            ["digits_cvae-s0_logistic.json", "digits_cvae-s0_logistic_sigma1.json"],
+        ),
+        ({"clip": 10}, ["digits_cvae-s0_clip10.json", "digits_cvae-s0_clip10_sigma1.json"]),
+        (
+            {"head": "logistic", "clip": 2.5},
+            [
+                "digits_cvae-s0_logistic_clip2.5.json",
+                "digits_cvae-s0_logistic_clip2.5_sigma1.json",
+            ],
+        ),
+    ],
+)
+def test_results_of_other_heads_have_names_of_their_own(tmp_path, settings, names):
+    ours = trial("cvae-s0", "cvae", head=HeadSettings(**settings))
+    assert [ours.at(sigma).path(tmp_path).name for sigma in (None, 1.0)] == names
+    results.write(tmp_path, ours, head()._replace(strength=0.1), SCORES, 1.0, 0)
+    content = results.read(tmp_path, ours)
+    assert content is not None
+    assert content["head"] == asdict(HeadSettings(**settings))
+    assert content["strength"] == 0.1
+    plain = trial("cvae-s0", "cvae")
+    assert (results.read(tmp_path, plain) is None) == (plain != ours)
+
+
 def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
     ours = trial(sigma=0.5)
-    line = results.write(tmp_path, ours, head(), SCORES, 1.23456789)
+    line = results.write(tmp_path, ours, head(), SCORES, 1.23456789, 5)
     path = ours.path(tmp_path)
     assert line == f"{path}  sigma 0.5  AUC 98.77  accuracy 90.00  distance 1.2346"
     content = json.loads(path.read_text())
@@ -88,6 +118,7 @@ def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
         "accuracy": 90.0,
         "balanced_accuracy": 89.5,
         "average_mindistance": 1.234568,
+        "extreme_test_rows": 5,
         "epochs": 7,
         "best_epoch": 4,
         "strength": None,
@@ -99,7 +130,7 @@ def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
 def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
     ours = trial()
     assert results.read(tmp_path, ours) is None
-    results.write(tmp_path, ours, head(), SCORES, 1.0)
+    results.write(tmp_path, ours, head(), SCORES, 1.0, 0)
     content = results.read(tmp_path, ours)
     assert content is not None
     assert content["auc"] == 98.765432
@@ -125,7 +156,7 @@ def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
 def test_a_distance_that_is_not_known_is_read_as_it_was_written(tmp_path):
     """Without the originals, as for a bundle's decoder, there is no distance to them."""
     ours = trial("bundle-0123-s0", "cvae", sigma=1.0)
-    line = results.write(tmp_path, ours, head(), SCORES, None)
+    line = results.write(tmp_path, ours, head(), SCORES, None, 0)
     assert line.endswith("distance unknown")
     content = results.read(tmp_path, ours)
     assert content is not None
@@ -148,7 +179,7 @@ def test_a_distance_that_is_not_known_is_read_as_it_was_written(tmp_path):
     ids=str,
 )
 def test_a_result_without_all_its_numbers_is_not_whole(tmp_path, change):
-    results.write(tmp_path, trial(), head(), SCORES, 1.0)
+    results.write(tmp_path, trial(), head(), SCORES, 1.0, 0)
     path = trial().path(tmp_path)
     content = json.loads(path.read_text())
     assert results.whole(content) is content
@@ -165,15 +196,15 @@ def test_a_result_without_all_its_numbers_is_not_whole(tmp_path, change):
 def test_the_result_of_another_release_is_not_replaced(tmp_path):
     """A file from elsewhere may have any name: `cvae`, with the seed, is called like ours."""
     ours = trial("cvae-s0", "cvae")
-    results.write(tmp_path, ours, head(), SCORES, 1.0)
+    results.write(tmp_path, ours, head(), SCORES, 1.0, 0)
     theirs = trial("cvae", "cvae")
     assert theirs.path(tmp_path) == ours.path(tmp_path)
     with pytest.raises(OutputError, match="is the result of release 'cvae-s0', not of 'cvae'"):
-        results.write(tmp_path, theirs, head(), SCORES, 1.0)
+        results.write(tmp_path, theirs, head(), SCORES, 1.0, 0)
     assert results.read(tmp_path, ours) is not None
-    results.write(tmp_path, replace(ours, head=HeadSettings(num_epochs=7)), head(), SCORES, 1.0)
+    results.write(tmp_path, replace(ours, head=HeadSettings(num_epochs=7)), head(), SCORES, 1.0, 0)
     ours.path(tmp_path).write_text("{damaged")
-    results.write(tmp_path, theirs, head(), SCORES, 1.0)
+    results.write(tmp_path, theirs, head(), SCORES, 1.0, 0)
 
 
 def test_a_link_s_target_is_replaced(tmp_path):
@@ -182,7 +213,7 @@ def test_a_link_s_target_is_replaced(tmp_path):
     target = tmp_path / "elsewhere.json"
     target.write_text("{}")
     path.symlink_to(target)
-    results.write(tmp_path, trial(), head(), SCORES, 1.0)
+    results.write(tmp_path, trial(), head(), SCORES, 1.0, 0)
     assert path.is_symlink()
     assert json.loads(target.read_text())["id"] == "ksame-5"
 

@@ -56,7 +56,7 @@ def test_one_value_needs_no_list(tmp_path):
         ({"seeds": [[0, 1]]}, r"seeds must be whole numbers, 0 or above, not \[0, 1\]"),
         ({"sigma": [[0, 1]]}, r"sigma must be numbers, 0 or above, not \[0, 1\]"),
         ({"head": {"num_epochs": [1, 2]}}, r"num_epochs is \[1, 2\]; it must be a whole number"),
-        ({"head": [1]}, r"head must hold 'name: value' pairs, not \[1\]"),
+        ({"head": [1]}, r"head must hold 'name: value' pairs, not 1"),
         ({"audit": {"shadows": [2, 4]}}, r"shadows is \[2, 4\]; it must be a whole number"),
         ({"audit": [16]}, r"audit must hold 'name: value' pairs, not \[16\]"),
         ({"report": {"published": ["a.yaml"]}}, r"published must be a name, not \['a.yaml'\]"),

@@ -7,16 +7,18 @@ datasets are neighbours where one has one row more (add or remove one row).
 Privacy loss is composed numerically with opacus' PRV accountant, whose upper bound is taken (Gopi,
 Lee, Wutschitz, NeurIPS 2021). It is tighter than Rényi bounds, and holds for queries that are
 chosen after the answers to earlier ones have been seen, as long as their noise multipliers,
-sampling rates and numbers of steps are not.
+sampling rates and numbers of steps are not. That bound leaves out what float64 rounds and what
+a wide domain costs in time and memory: both are added here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,10 @@ ACCOUNTANT = "PRV, upper bound"
 SMALLEST, LARGEST = 0.05, 1e5  # noise multipliers that are considered
 ERROR = 0.01  # of ε, which the accountant adds to its bound, ...
 RELATIVE_ERROR = 0.05  # ... or this share of a small target, which would be lost in it
+DOMAIN = 1 << 19  # most numbers in a discrete privacy loss: a second's work
+WIDEST = 500.0  # privacy loss whose exponential float64 holds, squared
+COARSEST = 0.5  # error for which the accountant's bound still holds (it needs one below 1)
+ROUNDING = 5e-16  # of δ, for each step: three times the most that composing them was seen to lose
 ORDERS = [*range(2, 64), *(2**power for power in range(6, 14))]  # of Rényi divergences
 
 
@@ -60,12 +66,57 @@ def accountant(mechanisms: tuple[Mechanism, ...] = ()) -> Any:
     return made
 
 
-def epsilon(accountant: Any, delta: float, **options: Any) -> float:
-    """The ε for which all that the accountant has seen is (ε, δ)-differentially private."""
+def epsilon(accountant: Any, delta: float, *, eps_error: float = ERROR) -> float:
+    """The ε for which all that the accountant has seen is (ε, δ)-differentially private.
+
+    Infinite where the accountant finds no bound: δ is too small, or ε far too large.
+
+    Args:
+        eps_error: what the bound may lie above the exact ε; more where less would take too long.
+    """
+    steps = sum(count for *_, count in accountant.history)
+    if delta < smallest_delta(steps):
+        return math.inf
+    delta -= ROUNDING * steps
+    with _quiet(), contextlib.suppress(ArithmeticError, RuntimeError, ValueError):
+        error = max(eps_error, _affordable_error(accountant.history, delta, eps_error))
+        bound = accountant.get_epsilon(delta, eps_error=error) if error <= COARSEST else math.nan
+        if not math.isnan(bound):
+            return max(error, float(bound))  # a δ that large asks for no noise at all
+    return math.inf
+
+
+def smallest_delta(steps: int) -> float:
+    """The smallest δ beside which rounding errors of that many steps are small."""
+    return 10 * ROUNDING * steps
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings: of logarithms of 0 at sampling rate 1, of Rényi orders at an end of the list."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        # logarithms of 0 where every row is in every sample; Rényi orders at the end of their list
         warnings.simplefilter("ignore")
-        return float(accountant.get_epsilon(delta, **options))
+        yield
+
+
+def _affordable_error(
+    history: Sequence[tuple[float, float, int]], delta: float, eps_error: float
+) -> float:
+    """The least error for which the accountant's domain stays within DOMAIN numbers.
+
+    Its own formulas for the domain's half width and mesh (Gopi et al., remark 5.6).
+    """
+    prv = opacus("accountants.analysis.prv")
+    counts = [count for *_, count in history]
+    width = prv.compute_safe_domain_size(
+        prvs=[prv.PoissonSubsampledGaussianPRV(rate, noise) for noise, rate, _ in history],
+        max_self_compositions=counts,
+        eps_error=eps_error,
+        delta_error=delta / 1000,
+    )
+    if not width < WIDEST:
+        return math.inf
+    return 2 * float(width) * math.sqrt(sum(counts) * math.log(12_000 / delta) / 2) / DOMAIN
 
 
 def tolerance(target: float) -> float:
@@ -85,40 +136,43 @@ def noise_multiplier(
     """The least noise with which a mechanism and those beside it are (target, δ)-private.
 
     Raises:
-        InputError: the target is out of reach.
+        InputError: the target is out of reach, or δ too small to be accounted for.
     """
 
-    def spent(made: Any, log_noise: float, **options: Any) -> float:
-        made.history = [*map(tuple, beside), (math.exp(log_noise), sampling_rate, steps)]
-        return epsilon(made, delta, **options)
+    total = steps + sum(mechanism.steps for mechanism in beside)
+    if delta < smallest_delta(total):
+        raise InputError(
+            f"--delta {delta:g} is too small: rounding leaves nothing of one below "
+            f"{smallest_delta(total):.2g} over {total} steps"
+        )
+
+    def history(log_noise: float) -> list[tuple[float, ...]]:
+        return [*map(tuple, beside), (math.exp(log_noise), sampling_rate, steps)]
+
+    def near_cost(log_noise: float) -> float:
+        renyi.history = history(log_noise)
+        with _quiet():
+            return float(renyi.get_epsilon(delta, alphas=ORDERS))
+
+    def cost(log_noise: float) -> float:
+        exact.history = history(log_noise)
+        return epsilon(exact, delta, eps_error=tolerance(target))
 
     # Rényi bounds are fast and near: they give the bracket for the exact search.
-    renyi = opacus("accountants").RDPAccountant()
-    near = _least(
-        lambda log_noise: spent(renyi, log_noise, alphas=ORDERS),
-        target,
-        math.log(SMALLEST),
-        math.log(LARGEST),
-        0.05,
-    )
-    exact, error = accountant(), tolerance(target)
-    return math.exp(
-        _least(
-            lambda log_noise: spent(exact, log_noise, eps_error=error),
-            target,
-            near - 0.5,
-            near + 0.5,
-            1e-3,
-        )
-    )
+    renyi, exact = opacus("accountants").RDPAccountant(), accountant()
+    near = _least(near_cost, target, math.log(SMALLEST), math.log(LARGEST), 0.05)
+    return math.exp(_least(cost, target, near - 0.5, near + 0.5, 1e-3))
 
 
 def _least(
     cost: Callable[[float], float], target: float, low: float, high: float, width: float
 ) -> float:
     """By bisection, the least argument whose falling cost is at most the target."""
-    if cost(high) > target:
-        raise InputError(f"--epsilon {target:g} is too small to be reached by adding noise")
+    if not cost(high) <= target:
+        raise InputError(
+            f"--epsilon {target:g} is too small to be reached by adding noise; fewer --epochs, "
+            "smaller --count_share and --scaling_share or a larger --delta may help"
+        )
     while high - low > width:
         middle = (low + high) / 2
         low, high = (low, middle) if cost(middle) <= target else (middle, high)

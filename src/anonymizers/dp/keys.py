@@ -1,24 +1,28 @@
-"""The secret key that private noise is drawn with.
+"""The secret key that the noise of private releases is drawn with.
 
-A seed is known or guessed, and noise that can be drawn again hides nothing.
+A seed is known or guessed, and noise that can be drawn again hides nothing. Nothing that is
+computed from the key is written to a file, except for the noise in a release.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from src.anonymizers.settings import PrivateSettings
 from src.core import seeding
-from src.core.errors import OutputError
-from src.core.provenance import fingerprint
-from src.database import EmbeddingSet
+from src.core.errors import DataError, OutputError
+
+NAME, OLD_NAME = "privacy.key", "dpcvae.key"  # the old one is read where it is the only one
+DIGITS = 64  # hexadecimal: 256 bits
 
 
 def secret(folder: Path | None) -> str:
@@ -28,25 +32,52 @@ def secret(folder: Path | None) -> str:
 
     Raises:
         OutputError: the key cannot be written or read.
+        DataError: the file is not a key, or others can read it.
     """
     if folder is None:
         return ""
-    path = folder / "dpcvae.key"
+    path, old = folder / NAME, folder / OLD_NAME
     try:
+        if old.exists() and not path.exists():
+            return _read(old)
         if not path.exists():
             _make(path)
-        return path.read_text(encoding="ascii")
+        return _read(path)
     except OSError as error:
         raise OutputError(f"cannot make or read {path}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> str:
+    """The digits in `path`.
+
+    Raises:
+        DataError: it holds anything else, or others than its owner can read or write it.
+    """
+    remedy = "delete it and the next fit makes a new key, and with it another release"
+    if not path.is_file():
+        raise DataError(f"{path} is not a file with a key; move it away")
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise DataError(
+            f"others can read or write the secret key {path} (mode "
+            f"{path.stat().st_mode & 0o777:04o}): run chmod 600 if nobody has, otherwise {remedy}"
+        )
+    with path.open("rb") as file:
+        content = file.read(2 * DIGITS).strip()
+    if not re.fullmatch(rb"[0-9a-f]{%d}" % DIGITS, content):
+        raise DataError(
+            f"{path} is not a secret key of {DIGITS} hexadecimal digits (0-9, a-f): restore it, "
+            f"or {remedy}"
+        )
+    return content.decode("ascii")
 
 
 def _make(path: Path) -> None:
     """Write new digits to `path`, unless another process is first: then its key is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".dpcvae.", dir=path.parent)  # of mode 0600
+    handle, temporary = tempfile.mkstemp(prefix=".privacy.", dir=path.parent)  # of mode 0600
     try:
         with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(secrets.token_hex(DIGITS // 2))
             file.flush()
             os.fsync(handle)
         with suppress(FileExistsError):
@@ -56,16 +87,17 @@ def _make(path: Path) -> None:
 
 
 def generator(
-    key: str, train: EmbeddingSet, settings: PrivateSettings, seed: int, device: torch.device
+    key: str, origin: Mapping[str, Any], *, seed: int, device: torch.device
 ) -> torch.Generator:
-    """The source of all noise and samples of a fit.
+    """The source of all noise and samples of a fit: a pseudo-random function of all that is given.
 
-    Noise used twice could be subtracted: fits of different rows or settings share none.
+    Noise used twice could be subtracted, so fits that differ in anything share none.
+
+    Args:
+        origin: all that a release depends on besides the seed, as JSON values.
     """
-    stream = f"dpcvae/{fingerprint([key, train.fingerprint, asdict(settings.for_fit())])}"
-    if key:
-        return seeding.secret_generator(key, seed, stream, device)
-    return seeding.generator(seed, stream, device)
+    text = json.dumps(origin, sort_keys=True, allow_nan=False)
+    return seeding.secret_generator(key, seed, f"private/{text}", device)
 
 
 def source(key: str, device: torch.device) -> str:

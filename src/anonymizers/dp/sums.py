@@ -10,17 +10,32 @@ REACH = 4.0  # mean absolute deviations on either side of the mean that scaling 
 OCTAVES = range(-40, 41)  # powers of two among which the norm of a typical row is found
 
 
+def wide(device: torch.device) -> torch.dtype:
+    """The type to add up in: in float32, rounding would grow with the number of rows."""
+    return torch.float32 if device.type == "mps" else torch.float64  # which MPS lacks
+
+
+def norms(rows: Tensor) -> Tensor:
+    """L2 norms [n] of rows [n, k]; of finite rows finite, as no square overflows in float64."""
+    return torch.linalg.vector_norm(rows, dim=1, dtype=wide(rows.device))
+
+
+def add_noise(total: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:
+    """A sum of any shape with N(0, σ²) on each number, where one row changes it by at most 1."""
+    noise = torch.randn(total.shape, generator=generator, device=total.device, dtype=total.dtype)
+    return total + noise_multiplier * noise
+
+
 def noisy_sum(rows: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:
     """Σ rows + N(0, σ²) [k] of rows [n, k], each clipped to norm 1 first.
 
     One row more or less changes the sum by at most 1 in L2 norm: σ is the noise multiplier. That
     holds for any row: what is not finite counts as 0.
     """
-    clipped = rows / rows.norm(dim=1, keepdim=True).clamp(min=1)  # 0 where the norm overflows
-    total = clipped.nan_to_num(nan=0, posinf=0, neginf=0).sum(0)
-    return total + noise_multiplier * torch.randn(
-        total.shape, generator=generator, device=total.device
-    )
+    lengths = norms(rows).clamp(min=1).to(rows.dtype)  # beyond float32: infinite, and the row 0
+    clipped = (rows / lengths[:, None]).nan_to_num(nan=0, posinf=0, neginf=0)
+    total = clipped.sum(0, dtype=wide(rows.device))
+    return add_noise(total, noise_multiplier, generator).to(rows.dtype)
 
 
 def private_bounds(
@@ -37,7 +52,8 @@ def private_bounds(
     def ask(values: Tensor) -> Tensor:
         return noisy_sum(values, noise_multiplier, generator)
 
-    octaves = rows.norm(dim=1).log2().ceil().clamp(OCTAVES[0], OCTAVES[-1]).long()
+    octaves = norms(rows).log2().ceil().nan_to_num(nan=OCTAVES[0])
+    octaves = octaves.clamp(OCTAVES[0], OCTAVES[-1]).long()
     histogram = ask(F.one_hot(octaves - OCTAVES[0], len(OCTAVES)).float())
     fullest = int(histogram.argmax())
     wider = histogram[fullest + 1 : fullest + 2] > histogram[fullest] / 2  # typical norms span two

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from src.anonymizers.latent import classifiers
+from src.core import distances
 from src.core.errors import InputError
 from src.database import EmbeddingSet
 from tests.anonymizers.latent.support import CPU, TRAIN, VAL
@@ -36,3 +38,21 @@ def test_one_that_diverges_names_what_helps_and_no_flag_that_it_ignores(monkeypa
     assert f"{name}" in text.partition(" classifier diverged: ")[0]
     assert "--learning_rate" not in text
     assert "learning rate is fixed; look for training rows far larger than the others" in text
+
+
+def test_a_feature_that_varies_by_rounding_alone_tells_nobody_apart(monkeypatch):
+    """Twins that differ in the last bits of one feature are the same to the classifier."""
+    ulp = np.spacing(np.float32(0.1))
+    rows = np.repeat(TRAIN.embeddings[:20], 2, axis=0)
+    rows[:, 5] = np.float32(0.1) + 5 * ulp * (np.arange(40) % 2)
+    twins = EmbeddingSet(rows, np.zeros(40, np.int64))
+
+    def accuracy():
+        model = classifiers.fit_identity(twins, jitter=0.05, seed=0, resources=CPU)
+        deviations = torch.from_numpy(rows).double().std(0, correction=0)
+        assert (model.std > 0).tolist() == (deviations > 8 * ulp * (model.std[5] == 0)).tolist()
+        return classifiers.identity_accuracy(model, twins, jitter=0.05, seed=0)
+
+    assert 0.3 < accuracy() < 0.75
+    monkeypatch.setattr(distances, "ROUNDING", 0)
+    assert accuracy() > 0.9  # as it was: rounding is blown up to deviations
