@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse(argv)
 
     anonymizer = methods.parse(args.anonymizer, args.settings)
+    release_id = anonymizer.release_id(args.seed)
     database = Database(args.database_root, args.dataset, args.backbone)
     ckpt_folder = database.folder_in(args.ckpt_root)
     require_writable(database.folder, ckpt_folder)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     resources = devices.resources(args.device, ckpt_folder)
     released = anonymizer.anonymize(splits.train, splits.val, seed=args.seed, resources=resources)
-    path = database.write("train", released, anonymizer.release_id(args.seed))
+    path = database.write("train", released, release_id)
     print(f"{path}  {len(released)} rows, {released.dim} dimensions")
     if facts := released.meta["facts"]:  # a guarantee and what it rests on, rows dropped, ...
         print(json.dumps(facts))

@@ -102,12 +102,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="without n = 20,000 and 50,000")
     parser.add_argument(
         "--output",
-        type=Path,
-        default=Path("assets/logs/benchmarks.json"),
+        type=cli.output_file({".json": b'{\n "machine"'}),
+        default="assets/logs/benchmarks.json",
         metavar="FILE",
         help="JSON (default: %(default)s)",
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table, to paste")
+    table_file = cli.output_file({".md": f"| {TITLES['title']} ".encode()})
+    parser.add_argument("--markdown", type=table_file, metavar="FILE", help="the table, to paste")
     args = parser.parse(argv)
     for name in args.items:
         if name not in ITEMS:

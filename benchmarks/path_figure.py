@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from src.core.errors import OutputError
-from src.core.files import replacing, require_writable
+from src.core.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +29,6 @@ class Example(NamedTuple):
     class_name: str
 
 
-def check(file: Path) -> None:
-    """Raise OutputError before work is done for a figure that could not be written."""
-    if file.suffix not in METADATA:
-        kinds = ", ".join(METADATA)
-        raise OutputError(f"cannot write figure {file}: its name must end in one of {kinds}")
-    require_writable(file.parent)
-
-
 def draw(file: Path, example: Example, train: EmbeddingSet) -> None:
     """Draw the distance to the nearest real row along both paths, and the rows if they are images.
 
@@ -56,7 +47,8 @@ def draw(file: Path, example: Example, train: EmbeddingSet) -> None:
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
         axes.set(xticks=[], yticks=[], ylabel=name)
     with replacing(file) as temporary:
-        figure.savefig(temporary, format=file.suffix[1:], dpi=200, metadata=METADATA[file.suffix])
+        kind = file.suffix.lower()
+        figure.savefig(temporary, format=kind[1:], dpi=200, metadata=METADATA[kind])
 
 
 def _distances(axes: Axes, example: Example, train: EmbeddingSet) -> None:

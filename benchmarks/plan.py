@@ -174,10 +174,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--weights", type=cli.number(float, minimum=0), nargs="+", default=WEIGHTS, metavar="W"
     )
     text = "draw the first path of the first seed, walked with the default weight, .png or .pdf"
-    parser.add_argument("--figure", type=Path, metavar="FILE", help=text)
+    picture = cli.output_file({kind: cli.PICTURES[kind] for kind in path_figure.METADATA})
+    parser.add_argument("--figure", type=picture, metavar="FILE", help=text)
     args = parser.parse(argv)
-    if args.figure:
-        path_figure.check(args.figure)
 
     from benchmarks.data import digits
     from src.core import devices

@@ -190,9 +190,10 @@ def _range(field: dataclasses.Field[Any], hint: Any) -> str:
     kind = (get_args(hint) or (hint,))[0]  # `float | None` is either
     if kind is bool:
         return "a switch"
-    minimum, above = field.metadata["minimum"], field.metadata["above"]
-    bound = f" ≥ {minimum}" if minimum is not None else f" > {above}" if above is not None else ""
-    return f"{WORDS[kind].removeprefix('a ')}{bound}"
+    signs = {"minimum": "≥", "above": ">", "maximum": "≤"}
+    bounds = {sign: field.metadata[name] for name, sign in signs.items()}
+    said = ", ".join(f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None)
+    return f"{WORDS[kind].removeprefix('a ')} {said}".rstrip()
 
 
 def _in_id(field: dataclasses.Field[Any], hint: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,10 +20,11 @@ from src.core.arrays import (
     allowance,
     checked_embeddings,
     checked_labels,
+    checked_persons,
     read_arrays,
     write_arrays,
 )
-from src.core.errors import DataError, MissingFileError
+from src.core.errors import DataError, InputError, MissingFileError
 from src.core.files import parse_json, replacing
 from src.core.provenance import fingerprint_arrays
 from src.core.records import FORMAT
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "val", "test")
+PERSON, ROW = UNITS = ("person", "row")  # what groups and guarantees are of
 IDENTITY = "identity"  # the id of the real training embeddings as a release
 FEW_CLASSES = 1000  # that may be numbered even where rows are fewer
 GUARANTEE = {"epsilon", "delta"}  # of facts, both or neither
@@ -48,15 +50,24 @@ META_TYPES = {  # of what is used of `meta`; other types under these names are n
 
 @dataclass(frozen=True)
 class EmbeddingSet:
-    """Rows of one split: embeddings (n, D) float32, labels (n,) int64 in 0..C-1, and `meta`."""
+    """Rows of one split: embeddings (n, D) float32, labels (n,) int64 in 0..C-1, and `meta`.
+
+    Attributes:
+        persons: (n,) int64, whose each row is, in one numbering for all splits; None where that
+            is not known. Real rows alone have them: they are never part of a release.
+    """
 
     embeddings: np.ndarray
     labels: np.ndarray
     meta: dict[str, Any] = field(default_factory=dict)
+    persons: np.ndarray | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of the two arrays; `meta` is no part of it."""
+        """Fingerprint of embeddings and labels.
+
+        Persons are no part of it: whoever has a list of them must not be able to try it out.
+        """
         return fingerprint_arrays(self.embeddings, self.labels)
 
     @property
@@ -78,6 +89,19 @@ class EmbeddingSet:
             if len(names) >= self.num_classes
             else [str(c) for c in range(self.num_classes)]
         )
+
+    def by(self, unit: str | None) -> EmbeddingSet:
+        """These rows with their persons where the unit is the person, else without.
+
+        Args:
+            unit: PERSON, ROW, or None: the person where persons are known.
+
+        Raises:
+            InputError: the unit is the person and persons are not known.
+        """
+        if unit == PERSON and self.persons is None:
+            raise InputError(f"--unit {PERSON}: the embeddings do not say whose they are")
+        return replace(self, persons=None) if unit == ROW else self
 
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Embeddings and labels on the device."""
@@ -253,6 +277,7 @@ def dump(file: IO[bytes], data: EmbeddingSet, *, compressed: bool) -> int:
     content = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
+        **({} if data.persons is None else {"persons": data.persons}),
         "meta": np.array(meta),
     }
     if content["meta"].nbytes > MOST_META:
@@ -279,7 +304,10 @@ def read(path: Path) -> EmbeddingSet:
         raise DataError(f"{path} has {len(embeddings)} embeddings but {len(labels)} labels")
     if len(labels) == 0:
         raise DataError(f"{path} is empty: it has no rows")
-    return EmbeddingSet(embeddings, labels, _checked_meta(path, arrays.get("meta")))
+    persons = arrays.get("persons")
+    if persons is not None:
+        persons = checked_persons(path, persons, len(labels))
+    return EmbeddingSet(embeddings, labels, _checked_meta(path, arrays.get("meta")), persons)
 
 
 def _read_usable(path: Path) -> EmbeddingSet:
@@ -321,9 +349,12 @@ def _check_fits(train: EmbeddingSet, other: EmbeddingSet, train_path: Path, path
             f"{path} has {other.embeddings.shape[1]} dimensions but "
             f"{train_path} has {train.embeddings.shape[1]}"
         )
-    unknown = np.setdiff1d(other.labels, train.labels)
+    named = len(train.meta.get("class_names") or [])  # classes, also those without a training row
+    unknown = np.setdiff1d(other.labels, np.union1d(train.labels, np.arange(named)))
     if len(unknown):
         raise DataError(f"{path}: label {unknown[0]} does not occur in {train_path}")
+    if not np.isin(other.labels, train.labels).any():
+        raise DataError(f"{path} has no row of a class that {train_path} has rows of")
     ours, theirs = train.meta.get("extraction"), other.meta.get("extraction")
     if ours and theirs and ours != theirs:
         raise DataError(

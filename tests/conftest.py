@@ -8,7 +8,7 @@ import pytest
 
 from src.database import SPLITS, Database, EmbeddingSet, Splits
 from src.embedding import datasets
-from src.embedding.datasets.base import to_array
+from src.embedding.datasets.decoding import to_array
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from src.core import names
 from src.core.files import number_name
 from src.core.provenance import versions
 from src.core.records import Subject
 from src.core.settings import Settings
-from src.database import IDENTITY, EmbeddingSet
+from src.database import IDENTITY, PERSON, ROW, EmbeddingSet
 
 if TYPE_CHECKING:
     from src.core.devices import Resources
@@ -64,6 +65,7 @@ class Anonymizer(Settings, ABC):
         meta = {
             **{key: train.meta[key] for key in inherited if key in train.meta},
             "split": "train",
+            "unit": self.protects(train),
             **self.origin(train, val, seed=seed),
             "device": resources.device.type,
             "facts": facts,
@@ -80,6 +82,11 @@ class Anonymizer(Settings, ABC):
             "source": {"train": train.fingerprint, "val": val.fingerprint},
         }
 
+    def protects(self, train: EmbeddingSet) -> str:
+        """What the release's promise is made to, PERSON or ROW."""
+        unit = getattr(self, "unit", ROW)
+        return ROW if train.by(unit).persons is None else PERSON
+
     def subject(self, seed: int, released: EmbeddingSet | None = None) -> Subject:
         """What records say of this method's release, or of fresh draws."""
         return Subject(
@@ -90,8 +97,13 @@ class Anonymizer(Settings, ABC):
         )
 
     def release_id(self, seed: int) -> str:
-        """The id in file names: `ksame-5`, `cvae-s0`, `cvae-var0.5-s0`."""
-        return "-".join([self.name, *self.tags, *([f"s{seed}"] if self.seeded else [])])
+        """The id in file names: `ksame-5`, `cvae-s0`, `cvae-var0.5-s0`.
+
+        Raises:
+            InputError: so many settings are given that it is too long for a file's name.
+        """
+        tags = [self.name, *self.tags, *([f"s{seed}"] if self.seeded else [])]
+        return names.checked("-".join(tags))
 
     def fit_id(self, seed: int) -> str:
         """The same for all methods and seeds that one grouping or fitted model serves."""

@@ -103,7 +103,8 @@ def _train(
     buffers = model.decoder
     device = buffers.minimum.device
     embeddings, labels = train.tensors(device)
-    held_out, held_out_labels = val.tensors(device)
+    known = val.labels < train.num_classes  # a named class may have validation rows alone
+    held_out, held_out_labels = (part[known] for part in val.tensors(device))
     mean, std = moments(embeddings)
     if settings.clip is not None:
         held_out = held_out.clamp(mean - settings.clip * std, mean + settings.clip * std)

@@ -19,6 +19,7 @@ data.)
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -65,6 +66,8 @@ def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resource
 def groups(data: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> np.ndarray:
     """The groups of rows (groups, k) int64, row numbers; with per_class, class after class.
 
+    Where `data.persons` is known, the rows of a group are of k different persons.
+
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
@@ -74,29 +77,48 @@ def groups(data: EmbeddingSet, k: int, *, per_class: bool, resources: Resources)
         parts = [np.arange(len(data))]
     made = []
     for rows in parts:
-        if len(rows) < k:
+        whose = None if data.persons is None else data.persons[rows]
+        people = len(rows) if whose is None else len(np.unique(whose))
+        if people < k:
             name = data.class_names[data.labels[rows[0]]]
             where = f"class {name}" if per_class else "the training set"
-            raise InputError(f"--k {k} is larger than the {len(rows)} rows of {where}")
-        made.append(rows[group(data.embeddings[rows], k, resources)])
+            unit = "rows" if whose is None else "persons"
+            raise InputError(f"--k {k} is larger than the {people} {unit} of {where}")
+        made.append(rows[group(data.embeddings[rows], k, resources, whose)])
     return np.concatenate(made)
 
 
-def group(embeddings: np.ndarray, k: int, resources: Resources) -> np.ndarray:
+def group(
+    embeddings: np.ndarray, k: int, resources: Resources, persons: np.ndarray | None = None
+) -> np.ndarray:
     """Group rows (n, D) float32 greedily; the last n mod k rows are left out.
 
+    Args:
+        persons: (n,) int64; a row joins only a group that has no row of its person yet, and rows
+            that then form no group, because too few persons are left, are left out too.
+
     Returns:
-        (n // k, k) int64, row numbers, ascending within a group; groups in order of their making.
+        (groups, k) int64, row numbers, ascending within a group; groups in order of their making.
     """
     count = len(embeddings) // k
     # float64 is needed, which MPS does not have
     device = torch.device("cpu") if resources.device.type == "mps" else resources.device
     points = torch.from_numpy(whole_numbers(embeddings[: count * k])).to(device)
+    left = _People(persons[: count * k], device) if _shared(persons) else None
     ungrouped = _Ungrouped(points, resources.memory)
     groups = torch.empty(count, k, dtype=torch.int64, device=device)
-    for i in bar(range(count), desc=f"k-Same k={k}", unit="group"):
-        groups[i] = ungrouped.take(k)
-    return groups.sort(1).values.cpu().numpy()
+    made = 0
+    for made in bar(range(1, count + 1), desc=f"k-Same k={k}", unit="group"):
+        if left is not None and left.persons() < k:
+            made -= 1
+            break
+        groups[made - 1] = ungrouped.take(k, left)
+    return groups[:made].sort(1).values.cpu().numpy()
+
+
+def _shared(persons: np.ndarray | None) -> TypeGuard[np.ndarray]:
+    """Whether a person has two rows; without, groups are those of rows."""
+    return persons is not None and len(np.unique(persons)) < len(persons)
 
 
 def whole_numbers(rows: np.ndarray) -> np.ndarray:
@@ -113,6 +135,23 @@ def whole_numbers(rows: np.ndarray) -> np.ndarray:
     return wide
 
 
+class _People:
+    """Whose each row is, and how many rows of each person are in no group yet."""
+
+    def __init__(self, persons: np.ndarray, device: torch.device) -> None:
+        whose = np.unique(persons, return_inverse=True)[1]
+        self.whose = torch.from_numpy(whose).to(device)
+        self.rows = torch.bincount(self.whose)
+
+    def persons(self) -> int:
+        """Persons with a row that is in no group yet."""
+        return int((self.rows > 0).sum())
+
+    def leave(self, members: Tensor) -> None:
+        """Count rows [k] as grouped."""
+        self.rows.index_add_(0, self.whose[members], -torch.ones_like(members))
+
+
 class _Ungrouped:
     """Rows that are in no group yet, with each one's sum of distances to all the others."""
 
@@ -127,8 +166,8 @@ class _Ungrouped:
         self.later = self.numbers.flip(0).double()  # 0 for the last row; inf for grouped ones
         self.front = self.numbers[:0]  # rows whose distances are kept in front_distances [f, n]
 
-    def take(self, k: int) -> Tensor:
-        """Make the next group → its rows' numbers [k]."""
+    def take(self, k: int, people: _People | None = None) -> Tensor:
+        """Make the next group → its rows' numbers [k], of k different persons if given."""
         if self.matrix is None and 2 * self.left <= len(self.sums):
             self._drop_grouped()
         seed = self.sums.argmax().view(1)  # the first of equal ones
@@ -136,14 +175,28 @@ class _Ungrouped:
         self.later.index_fill_(0, seed, torch.inf)
         # distance first, then position: all different, so that it is settled which ones are least
         order = torch.add(self.later, distances, alpha=self.scale)
-        others = order.topk(k - 1, largest=False, sorted=False).indices
+        others = self._nearest(order, seed, k - 1, people)
         self.sums -= distances
         self.sums -= self._distances(others).sum(0, dtype=torch.float64)
         self.later.index_fill_(0, others, torch.inf)
         members = torch.cat((seed, others))
         self.sums.index_fill_(0, members, -torch.inf)
         self.left -= k
+        if people is not None:
+            people.leave(self.numbers[members])
         return self.numbers[members]
+
+    def _nearest(self, order: Tensor, seed: Tensor, count: int, people: _People | None) -> Tensor:
+        """The rows [count] of least order [n], each of another person than seed [1] and others."""
+        if people is None:
+            return order.topk(count, largest=False, sorted=False).indices
+        whose = people.whose[self.numbers]
+        order = order.masked_fill(whose == whose[seed], torch.inf)
+        chosen = []
+        for _ in range(count):
+            chosen.append(order.argmin().view(1))
+            order.masked_fill_(whose == whose[chosen[-1]], torch.inf)
+        return torch.cat(chosen)
 
     def _fill(self) -> Tensor:
         """Sums of each row's distances [n]; the matrix, if held, is filled on the way."""

@@ -74,7 +74,8 @@ class KSame(GroupSettings, Anonymizer):
         """Each row replaced by its group's mean."""
         from src.anonymizers import ksame
 
-        return ksame.release(train, self.k, per_class=self.per_class, resources=resources)
+        rows = train.by(self.unit)
+        return ksame.release(rows, self.k, per_class=self.per_class, resources=resources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +124,8 @@ class LatentKSame(StoppingSettings, NoiseSettings, NetworkSettings, GroupSetting
         """The decoded centroids, n // k of each class."""
         from src.anonymizers.latent import centroids
 
-        found = centroids.centroids(
-            train, val, part(self, FitSettings), self.k, seed=seed, resources=resources
-        )
+        settings, rows = part(self, FitSettings), train.by(self.unit)
+        found = centroids.centroids(rows, val, settings, self.k, seed=seed, resources=resources)
         return centroids.release(found, self.observation_noise, seed=seed)
 
 
@@ -141,7 +141,7 @@ class LatentLinear(LineSettings, Anonymizer):
         """Points, as many of each class as there are training rows of it."""
         from src.anonymizers.latent import lines
 
-        return lines.release(train, val, self, seed=seed, resources=resources)
+        return lines.release(train.by(self.unit), val, self, seed=seed, resources=resources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ class Plan(WalkSettings, Anonymizer):
         """Points, as many of each class as there are training rows of it."""
         from src.anonymizers.latent import plan
 
-        return plan.release(train, val, self, seed=seed, resources=resources)
+        return plan.release(train.by(self.unit), val, self, seed=seed, resources=resources)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from src.core.errors import InputError
 from src.core.settings import Settings, setting
+from src.database import UNITS
 
 S = TypeVar("S", bound=Settings)
+MOST_STEPS = 1_000_000  # of a private fit
 
 
 def part(settings: Settings, kind: type[S]) -> S:
@@ -84,6 +88,12 @@ class GroupSettings(Settings):
     """What every method that groups rows has."""
 
     k: int = setting("rows per group, at least 2", tag="", minimum=2)
+    unit: str | None = setting(
+        "person or row: groups are of k different ones (default: the person where known)",
+        None,
+        tag="unit",
+        choices=UNITS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,42 +137,68 @@ class PrivateSettings(SamplingSettings, NetworkSettings):
     Choosing settings by their results on the very rows spends privacy that is not counted.
     """
 
-    epsilon: float = setting("privacy budget of the whole release", tag="eps", above=0)
+    epsilon: float = setting(
+        "privacy budget of the whole release", tag="eps", above=0, maximum=100
+    )
     delta: float | None = setting(
         "the guarantee's delta (default: the largest power of ten up to 1 / (10 rows))",
         None,
         tag="delta",
         above=0,
+        maximum=1,
     )
-    max_grad_norm: float = setting("clipping norm C of each row's gradient", 2.0, above=0)
-    epochs: int = setting("passes over the rows, a number fixed beforehand", 100, minimum=1)
+    max_grad_norm: float = setting(
+        "clipping norm C of each row's gradient", 2.0, minimum=1e-6, maximum=1e6
+    )
+    epochs: int = setting(
+        "passes over the rows, a number fixed beforehand", 100, minimum=1, maximum=1_000_000
+    )
     sampling_rate: float = setting(
-        "probability of each row to be in a batch, at most 1", 0.25, above=0
+        "probability of each row to be in a batch", 0.25, above=0, maximum=1
     )
-    count_share: float = setting("share of the budget for class counts", 0.05, above=0)
+    count_share: float = setting("share of the budget for class counts", 0.05, minimum=1e-4)
     scaling_share: float = setting(
-        "share of the budget for the scaling of features, where it is not public", 0.15, above=0
+        "share of the budget for the scaling of features, where it is not public",
+        0.15,
+        minimum=1e-4,
     )
-    feature_min: float | None = setting("public lower bound of every feature", None)
-    feature_max: float | None = setting("public upper bound of every feature", None)
+    feature_min: float | None = setting(
+        "public lower bound of every feature", None, minimum=-1e30, maximum=1e30
+    )
+    feature_max: float | None = setting(
+        "public upper bound of every feature", None, minimum=-1e30, maximum=1e30
+    )
     observation_std: float = setting(
         "noise on released rows, as a share of each feature's range",
         0.1,
         minimum=0,
+        maximum=1e6,
+        fitted=False,
+    )
+    variance: float = setting(
+        "scale of the latent noise when sampling, z = variance * N(0, I)",
+        1.0,
+        tag="var",
+        minimum=0,
+        maximum=1e6,
         fitted=False,
     )
     hidden_dim: int = setting("width of the hidden layers", 64, minimum=1)
     latent_dim: int = setting("dimensions of z", 8, minimum=1)
-    learning_rate: float = setting("Adam's learning rate", 6e-3, above=0)
+    learning_rate: float = setting("Adam's learning rate", 6e-3, above=0, maximum=1e6)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sampling_rate > 1:
-            raise InputError(f"--sampling_rate {self.sampling_rate:g} is above 1")
+        steps = self.epochs / self.sampling_rate
+        if steps > MOST_STEPS:
+            raise InputError(
+                f"--epochs {self.epochs} at --sampling_rate {self.sampling_rate:g} are "
+                f"{steps:.3g} steps; at most {MOST_STEPS} can be taken"
+            )
         if self.count_share + self.scaling_share >= 1:
             raise InputError("--count_share and --scaling_share leave nothing for the training")
         low, high = self.feature_min, self.feature_max
         if (low is None) != (high is None):
             raise InputError("--feature_min and --feature_max are given together or not at all")
-        if low is not None and high is not None and low >= high:
+        if low is not None and high is not None and np.float32(low) >= np.float32(high):
             raise InputError(f"--feature_min {low:g} is not below --feature_max {high:g}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from src import cli
 from src.anonymizers import methods
@@ -28,17 +27,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_settings_flags(parser, AuditSettings)
     cli.add_anonymizer_flags(parser, methods.RELEASING)
     cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
-    text = "save the ROC curves, as PNG, PDF, SVG, ..."
-    parser.add_argument("--figure", type=Path, metavar="FILE", help=text)
+    picture = cli.output_file(cli.PICTURES)
+    text = "save the ROC curves, as .png, .pdf or .svg"
+    parser.add_argument("--figure", type=picture, metavar="FILE", help=text)
     args = parser.parse(argv)
 
     anonymizer = methods.parse(args.anonymizer, args.settings)
     options = cli.settings_of(args, AuditSettings)
     database = Database(args.database_root, args.dataset, args.backbone)
     require_writable(database.folder_in(args.output_root))
-    if args.figure:
-        figures.require_format(args.figure)
-        require_writable(args.figure.parent)
     splits = database.read()
     released = database.read_release(anonymizer.release_id(args.seed), splits.train)
 

@@ -35,14 +35,26 @@ class Hits(NamedTuple):
 
 def subset(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
     """The rows with these numbers, or those where these truth values are true."""
-    return EmbeddingSet(data.embeddings[rows], data.labels[rows], data.meta)
+    persons = None if data.persons is None else data.persons[rows]
+    return EmbeddingSet(data.embeddings[rows], data.labels[rows], data.meta, persons)
 
 
 def together(first: EmbeddingSet, second: EmbeddingSet) -> EmbeddingSet:
-    """The rows of both, the first ones first."""
+    """The rows of both, the first ones first.
+
+    Where only one of them says whose its rows are, each row of the other is a person of its own.
+    """
+    parts = (first, second)
+    persons = None
+    if any(part.persons is not None for part in parts):
+        unknown = (-1 - np.arange(len(part)) for part in parts)  # no person has such a number
+        persons = np.concatenate(
+            [n if p.persons is None else p.persons for p, n in zip(parts, unknown, strict=True)]
+        )
     return EmbeddingSet(
-        np.concatenate((first.embeddings, second.embeddings)),
-        np.concatenate((first.labels, second.labels)),
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        persons=persons,
     )
 
 

@@ -4,61 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from src.anonymizers.base import Anonymizer
-from src.audit import attacks, promises
+from src.audit import attacks, promises, reidentification, sides, units
 from src.audit.measures import MEASURES
+from src.audit.reidentification import Queries
 from src.audit.scenarios import Metrics, Scenario, Shadows, measure, random_stream
 from src.audit.settings import AuditSettings
+from src.audit.sides import Sides
 from src.audit.statistics import Estimate
 from src.audit.tables import Comparison, Report
 from src.audit.verdicts import verdict
 from src.core import progress, seeding
 from src.core.devices import Resources
 from src.core.errors import InputError
-from src.database import EmbeddingSet, Splits
-
-FEWEST = 100  # rows that H and the references need each: fewer do not resolve 1 % FPR
-FEWEST_NON_MEMBERS = 10  # with fewer, no metric means anything
+from src.database import PERSON, EmbeddingSet, Splits
 
 Refit = Callable[[EmbeddingSet, int], EmbeddingSet]  # rows and a seed → their release
+
+
+class _Target(NamedTuple):
+    """A release, those who are attacked with it, and how such a release is made."""
+
+    release: EmbeddingSet
+    members: EmbeddingSet
+    refit: Refit
+    seen: bool = True  # whether the release was made from the members
 
 
 @dataclass(frozen=True)
 class _Setup:
     """What the attacks on the release and on the two controls have in common."""
 
-    non_members: EmbeddingSet
-    references: EmbeddingSet | None
+    unit: str
+    sides: Sides
     shadows: int
+    fewest: int  # persons that must be looked for; 0: none are
     seed: int
     device: torch.device
 
-    def scenario(self, release: EmbeddingSet, members: EmbeddingSet, refit: Refit) -> Scenario:
-        """A release and the members who are attacked with it.
+    def shadows_of(self, target: _Target) -> Shadows | None:
+        """Scores against releases made from halves of the persons (rows).
 
         Raises:
-            InputError: half of the rows cannot be released, as a shadow needs it.
+            InputError: half of them cannot be released.
         """
-        distinct = attacks.distinct(release)
-        shadows = self._shadows(members, refit) if self.shadows else None
-        return Scenario(distinct, members, self.non_members, self.references, shadows)
-
-    def _shadows(self, members: EmbeddingSet, refit: Refit) -> Shadows:
-        everyone = attacks.together(members, self.non_members)
-        inside = attacks.shadow_memberships(
-            everyone.labels, self.shadows, random_stream(self.seed, "shadows")
+        if not self.shadows:
+            return None
+        everyone = attacks.together(target.members, self.sides.non_members)
+        halved = units.of(everyone.by(self.unit))
+        halves = attacks.shadow_memberships(
+            halved.labels, self.shadows, random_stream(self.seed, "shadows")
         )
+        inside = halved.rows(halves)
         scores = []
         for number, half in enumerate(progress.bar(inside, desc="shadows", unit="release")):
-            seed = seeding.stream_seed(self.seed, f"audit/shadow {number}")
-            with progress.silenced():
-                release = attacks.distinct(refit(attacks.subset(everyone, half), seed))
+            rows = attacks.subset(everyone, half)
+            release = self._again(target, rows, f"audit/shadow {number}")
             scores.append(attacks.nearest_neighbour_scores(everyone, release, self.device))
         return Shadows(np.stack(scores), inside)
+
+    def queries_of(self, target: _Target) -> Queries | None:
+        """Rows by which persons are looked for: of the test split, or held out of training.
+
+        Raises:
+            InputError: persons are too few, or what is left of training cannot be released.
+        """
+        if not self.fewest:
+            return None
+        rng = random_stream(self.seed, "queries")
+        real, again = target.members, self.sides.again
+        if len(again):
+            known = attacks.subset(again, np.isin(units.persons(again), units.persons(real)))
+        else:
+            held = reidentification.held_out(real, rng)
+            known, real = attacks.subset(real, held), attacks.subset(real, ~held)
+        known, unknown = (
+            attacks.subset(rows, units.of(rows).one_each(rng))
+            for rows in (known, self.sides.non_members)
+        )
+        if len(known) < self.fewest:
+            raise InputError(
+                f"{len(known)} persons have two different rows; {self.fewest} are needed"
+            )
+        if target.seen and not len(again):
+            gallery = self._again(target, real, "audit/queries")
+        else:
+            gallery = attacks.distinct(target.release)
+        return Queries(gallery, real, known, unknown)
+
+    def _again(self, target: _Target, rows: EmbeddingSet, name: str) -> EmbeddingSet:
+        """The distinct rows of such a release of other rows."""
+        with progress.silenced():
+            release = target.refit(rows, seeding.stream_seed(self.seed, name))
+        return attacks.distinct(release)
 
 
 def audit(
@@ -74,54 +117,65 @@ def audit(
 
     Args:
         released: what the anonymizer made of the training split.
-        seed: of the audit's own draws: halves, references, bootstrap, shadows.
+        seed: of the audit's own draws: halves, references, queries, bootstrap, shadows.
 
     Raises:
-        InputError: the test split has too few rows that are not copies of training rows.
+        InputError: the test split has too few rows (persons) that training has not seen, or
+            persons are asked for and not known.
     """
-    members = splits.train
-    non_members, references, notes = _test_rows(splits, seed)
+    unit = units.chosen(splits, options.unit)
+    several = unit == PERSON and units.of(splits.train).several
+    found, notes = sides.split(splits, unit, random_stream(seed, "references"))
     # MPS lacks the float64 that coverage and density need
     device = torch.device("cpu") if resources.device.type == "mps" else resources.device
-    setup = _Setup(non_members, references, options.shadows, seed, device)
-    refit = _refit(anonymizer, splits.val, resources)
-    try:
-        attacked = setup.scenario(released, members, refit)
-    except InputError as error:
-        notes.append(f"shadow attack left out, as half of the rows cannot be released: {error}")
-        setup = replace(setup, shadows=0)
-        attacked = setup.scenario(released, members, refit)
-    scenarios = (attacked, *_controls(setup, members))
+    fewest = reidentification.FEWEST if several or len(found.again) else 0
+    setup = _Setup(unit, found, options.shadows, fewest, seed, device)
+    target = _Target(released, splits.train, _refit(anonymizer, splits.val, resources))
+    attacked, said = _scenario(setup, target)
+    setup = replace(
+        setup,
+        shadows=options.shadows if attacked.shadows else 0,
+        fewest=1 if attacked.queries else 0,
+    )
+    controls = (_scenario(setup, control)[0] for control in _controls(setup, splits.train))
     value, ceiling, chance = (
         measure(scenario, seed=seed, repetitions=options.bootstrap, device=device)
-        for scenario in progress.bar(scenarios, desc="attacks", unit="release")
+        for scenario in progress.bar((attacked, *controls), desc="attacks", unit="release")
     )
-    metrics = _compare(value, ceiling, chance, len(non_members))
-    notes += promises.check(released, anonymizer, metrics, len(non_members))
-    sizes = _sizes(attacked, released)
-    return Report(metrics, value.curves, sizes, notes, promises.guarantee(released))
+    non_members = len(units.of(attacked.non_members))
+    metrics = _compare(value, ceiling, chance, non_members)
+    notes += [*_without_members(splits.train), *said]
+    notes += promises.of_groups(released, anonymizer, splits.train, resources)
+    notes += promises.of_privacy(released, metrics, non_members, several=several)
+    stated = promises.guarantee(released, several=several)
+    return Report(unit, metrics, value.curves, _sizes(attacked, released, unit), notes, stated)
 
 
-def _test_rows(splits: Splits, seed: int) -> tuple[EmbeddingSet, EmbeddingSet | None, list[str]]:
-    """The test split as non-members and, where it is large enough, references; and notes."""
-    notes = []
-    left = attacks.unlike(splits.test, splits.train)
-    copied = len(splits.test) - len(left)
-    if copied:
-        notes.append(f"{copied} test rows left out, as they are copies of training rows")
-    if len(left) < FEWEST_NON_MEMBERS:
-        raise InputError(
-            f"the test split has {len(left)} rows that are not copies of training rows; "
-            f"an audit needs at least {FEWEST_NON_MEMBERS}"
-        )
-    third = attacks.every(left.labels, 3, random_stream(seed, "references"))
-    if third.sum() >= FEWEST:
-        return attacks.subset(left, ~third), attacks.subset(left, third), notes
-    notes.append(
-        f"calibrated attack left out: it needs {3 * FEWEST} test rows, two thirds as non-members "
-        f"and one as the attacker's references; only {len(left)} are available"
-    )
-    return left, None, notes
+def _without_members(train: EmbeddingSet) -> list[str]:
+    """A note on the classes that have a name and no row."""
+    absent = np.setdiff1d(np.arange(len(train.class_names)), train.labels)
+    names = ", ".join(train.class_names[label] for label in absent)
+    return [f"no training row, so nobody is a member there: class {names}"] if names else []
+
+
+def _scenario(setup: _Setup, target: _Target) -> tuple[Scenario, list[str]]:
+    """A release and those who are attacked with it, and notes on what needs further releases."""
+    shadows, queries, notes = None, None, []
+    try:
+        shadows = setup.shadows_of(target)
+    except InputError as error:
+        notes.append(f"shadow attack left out, as half of the rows cannot be released: {error}")
+    try:
+        queries = setup.queries_of(target)
+    except InputError as error:
+        notes.append(f"re-identification left out: {error}")
+    if queries:
+        held = "training row, left out of a release that was made again for this"
+        how = "test row" if len(setup.sides.again) else held
+        notes.append(f"re-identification looks for {len(queries.known)} persons by a {how}")
+    ours, theirs = (rows.by(setup.unit) for rows in (target.members, setup.sides.non_members))
+    release, references = attacks.distinct(target.release), setup.sides.references
+    return Scenario(release, ours, theirs, references, shadows, queries), notes
 
 
 def _refit(anonymizer: Anonymizer, val: EmbeddingSet, resources: Resources) -> Refit:
@@ -135,18 +189,19 @@ def _refit(anonymizer: Anonymizer, val: EmbeddingSet, resources: Resources) -> R
     return refit
 
 
-def _controls(setup: _Setup, members: EmbeddingSet) -> tuple[Scenario, Scenario]:
+def _controls(setup: _Setup, members: EmbeddingSet) -> tuple[_Target, _Target]:
     """The ceiling, members released as they are; and chance, half of them against the others."""
 
     def as_they_are(rows: EmbeddingSet, seed: int) -> EmbeddingSet:
         return rows
 
-    half = attacks.every(members.labels, 2, random_stream(setup.seed, "chance"))
+    divided = units.of(members.by(setup.unit))
+    half = divided.rows(attacks.every(divided.labels, 2, random_stream(setup.seed, "chance")))
     unrelated = attacks.subset(members, half)
     others = attacks.unlike(attacks.subset(members, ~half), unrelated)
     return (
-        setup.scenario(members, members, as_they_are),
-        setup.scenario(unrelated, others, as_they_are),
+        _Target(members, members, as_they_are),
+        _Target(unrelated, others, as_they_are, seen=False),
     )
 
 
@@ -164,11 +219,20 @@ def _compare(
     return compared
 
 
-def _sizes(scenario: Scenario, released: EmbeddingSet) -> dict[str, int]:
+def _sizes(scenario: Scenario, released: EmbeddingSet, unit: str) -> dict[str, int]:
+    """Numbers of rows on each side, and of persons where those are attacked."""
+    nobody = attacks.subset(scenario.members, np.arange(0))
+    parts = {
+        "members": scenario.members,
+        "non_members": scenario.non_members,
+        "references": scenario.references or nobody,
+    }
+    persons = {
+        f"{name.removesuffix('s')}_persons": len(units.of(part)) for name, part in parts.items()
+    }
     return {
-        "members": len(scenario.members),
-        "non_members": len(scenario.non_members),
-        "references": len(scenario.references) if scenario.references else 0,
+        **{name: len(part) for name, part in parts.items()},
         "released_rows": len(released),
         "distinct_released_rows": len(scenario.release),
+        **(persons if unit == PERSON else {}),
     }

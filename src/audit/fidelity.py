@@ -19,6 +19,7 @@ class Manifold(NamedTuple):
     """Coverage and density before averaging (Naeem et al., ICML 2020)."""
 
     coverage: np.ndarray  # (n,) float64: 1 for a real row with a released row in its ball
+    rows: np.ndarray  # (n,) int64: the numbers of those real rows
     density: np.ndarray  # (m,) float64: number of balls around a released row, divided by k
 
 
@@ -34,8 +35,10 @@ def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) ->
     """
     nothing = torch.zeros(0, dtype=torch.float64, device=device)
     covered, density = [nothing], [nothing]
+    numbers = [np.arange(0)]
     for label in np.unique(real.labels):
-        ours = real.embeddings[real.labels == label]
+        rows = np.flatnonzero(real.labels == label)
+        ours = real.embeddings[rows]
         theirs = release.embeddings[release.labels == label]
         k = min(NEIGHBOURS, len(ours) - 1)
         if not k:
@@ -45,8 +48,10 @@ def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) ->
         radii = distances.nearest(x, x, k + 1).distances[:, k] * (1 - 1e-9)
         balls, inside = _balls(x, radii, y)
         covered.append(balls.double())
+        numbers.append(rows)
         density.append(inside.double() / k)
-    return Manifold(*(torch.cat(part).cpu().numpy() for part in (covered, density)))
+    coverage, densities = (torch.cat(part).cpu().numpy() for part in (covered, density))
+    return Manifold(coverage, np.concatenate(numbers), densities)
 
 
 def _balls(centres: Tensor, radii: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,22 +10,10 @@ import numpy as np
 from src.audit.measures import ATTACKS
 from src.audit.statistics import tpr_bound
 from src.audit.tables import Report
-from src.core.errors import InputError
 from src.core.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-def require_format(path: Path) -> None:
-    """Raise InputError, before any work, where no picture can be saved under that name."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise InputError(
-            f"--figure {path}: the name must end in one of {', '.join(sorted(known))}"
-        )
 
 
 def save(path: Path, report: Report, title: str) -> None:
@@ -38,7 +26,8 @@ def save(path: Path, report: Report, title: str) -> None:
 
     figure = Figure(figsize=(4.5, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    left = 1 / report.sizes["non_members"] / 2  # half the smallest rate above 0 that H resolves
+    non_members = report.sizes.get("non_member_persons", report.sizes["non_members"])
+    left = 1 / non_members / 2  # half the smallest rate above 0 that H resolves
     _draw(axes, report, left)
     axes.set(
         xscale="log",

@@ -30,6 +30,8 @@ def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
         )
     label = f"{attack}: balanced accuracy"
     rows[f"{key}_balanced_accuracy"] = Measure(label, "{} of guesses are right", 0.5)
+    label = f"{attack}, a person's largest score: AUC"
+    rows[f"{key}_max_auc"] = Measure(label, "members score higher in {} of pairs", 0.5)
     return rows
 
 
@@ -38,6 +40,12 @@ MEASURES = {
     **_membership_rows("nearest", ATTACKS["nearest"]),
     **_membership_rows("calibrated", ATTACKS["calibrated"]),
     **_membership_rows("shadow", ATTACKS["shadow"]),
+    "reidentification_rank1": Measure(
+        "re-identification: found first", "another row finds {} of persons", 0.0
+    ),
+    "reidentification_auc": Measure(
+        "re-identification: AUC", "another row tells members in {} of pairs", 0.5
+    ),
     "linkability": Measure("linkability", "links {} of members beyond what H shows", 0.0),
     "copying_share": Measure(
         "copying: nearer to M than to H", "{} lie nearer to training rows", 0.5

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from src.audit import units
 from src.audit.settings import AuditSettings
 from src.audit.tables import Report
 from src.core import records
-from src.core.files import write_json
 from src.core.provenance import versions
 from src.core.records import FORMAT, Subject
-from src.database import Database, Splits
+from src.database import ROW, Database, Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Case:
     anonymizer: str
     settings: Mapping[str, Any]
     seed: int
-    audit: AuditSettings
+    audit: AuditSettings  # its unit None: that of the file, whichever it is
     inputs: Mapping[str, str | None]  # fingerprints of the splits and of the release
 
     def path(self, output_root: Path) -> Path:
@@ -41,7 +41,11 @@ class Case:
 def case(
     database: Database, splits: Splits, subject: Subject, options: AuditSettings, seed: int
 ) -> Case:
-    """The audit of a release of these splits."""
+    """The audit of a release of these splits.
+
+    Raises:
+        InputError: persons are asked for and not known.
+    """
     return Case(
         dataset=database.dataset,
         backbone=database.backbone,
@@ -49,7 +53,7 @@ def case(
         anonymizer=subject.anonymizer,
         settings=subject.settings,
         seed=seed,
-        audit=options,
+        audit=replace(options, unit=units.chosen(splits, options.unit)),
         inputs={**splits.fingerprints, "release": subject.rows},
     )
 
@@ -69,14 +73,23 @@ def write(output_root: Path, case: Case, report: Report, *, device: str, seconds
         "versions": versions(),
         "seconds": round(seconds, 3),
     }
-    write_json(path, content)
+    records.write(path, content)
     return path
 
 
 def read(output_root: Path, case: Case) -> dict[str, Any] | None:
     """The audit of this case if it exists, is whole, and was made from the same inputs."""
-    content = records.read(case.path(output_root), asdict(case))
-    return content if content and _are_metrics(content.get("figures")) else None
+    expected = {name: value for name, value in asdict(case).items() if name != "audit"}
+    content = records.read(case.path(output_root), expected)
+    if not content or not _are_metrics(content.get("figures")):
+        return None
+    return content if _fits(case.audit, content.get("audit")) else None
+
+
+def _fits(options: AuditSettings, content: Any) -> bool:
+    """Whether an audit's own settings are these; those that do not name a unit are by row."""
+    asked = {name: value for name, value in asdict(options).items() if value is not None}
+    return isinstance(content, dict) and asked.items() <= {"unit": ROW, **content}.items()
 
 
 def _are_metrics(content: Any) -> bool:

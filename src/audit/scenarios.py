@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from src.audit import attacks, fidelity, statistics
+from src.audit import attacks, fidelity, reidentification, statistics, units
 from src.audit.measures import FPRS, QUANTILE
+from src.audit.reidentification import Queries
 from src.audit.statistics import Bootstrap, Estimate, Roc
 from src.core import seeding
 from src.database import EmbeddingSet
@@ -22,13 +23,14 @@ class Shadows(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """A release and the rows that are attacked with it."""
+    """A release and the persons who are attacked with it; rows without persons are rows alone."""
 
     release: EmbeddingSet  # without exact copies
     members: EmbeddingSet
     non_members: EmbeddingSet
     references: EmbeddingSet | None  # the attacker's own rows
     shadows: Shadows | None
+    queries: Queries | None
 
 
 class Metrics(NamedTuple):
@@ -53,6 +55,8 @@ def measure(scenario: Scenario, *, seed: int, repetitions: int, device: torch.de
         estimates |= _linkability(scenario, dimensions, bootstrap, device)
     estimates |= _copying(scenario, bootstrap, device)
     estimates |= _fidelity(scenario, bootstrap, device)
+    if scenario.queries is not None:
+        estimates |= _reidentification(scenario.queries, bootstrap, device)
     return Metrics(estimates, curves)
 
 
@@ -65,18 +69,24 @@ def _membership(scenario: Scenario, bootstrap: Bootstrap, device: torch.device) 
     """The metrics of every membership attack."""
     estimates: dict[str, Estimate] = {}
     curves = {}
+    attacked = units.of(attacks.together(scenario.members, scenario.non_members))
+    members = len(units.of(scenario.members))
     for attack, scores in _scores(scenario, device).items():
-        sides = np.split(scores, [len(scenario.members)])
+        sides = np.split(attacked.means(scores), [members])
         found = statistics.membership(*sides, fprs=FPRS, bootstrap=bootstrap)
         estimates[f"{attack}_auc"] = found.auc
         estimates |= {f"{attack}_tpr_at_{rate:g}": tpr for rate, tpr in found.tpr.items()}
         estimates[f"{attack}_balanced_accuracy"] = found.balanced_accuracy
         curves[attack] = statistics.roc(*sides)
+        if attacked.several:
+            sides = np.split(attacked.largest(scores), [members])
+            found = statistics.membership(*sides, fprs=(), bootstrap=bootstrap)
+            estimates[f"{attack}_max_auc"] = found.auc
     return Metrics(estimates, curves)
 
 
 def _scores(scenario: Scenario, device: torch.device) -> dict[str, np.ndarray]:
-    """The scores of every membership attack (n,), members first."""
+    """The scores of every membership attack, per row (n,), members first."""
     everyone = attacks.together(scenario.members, scenario.non_members)
     nearest = attacks.nearest_neighbour_scores(everyone, scenario.release, device)
     scores = {"nearest": nearest}
@@ -95,7 +105,7 @@ def _linkability(
     """Linkability by two halves of the dimensions, which come in random order."""
     first, second = np.array_split(dimensions, 2)
     linked = (
-        attacks.linked(rows, scenario.release, first, second, device)
+        units.of(rows).means(attacks.linked(rows, scenario.release, first, second, device))
         for rows in (scenario.members, scenario.non_members)
     )
     excess = statistics.of_means(attacks.excess_linkability, *linked, bootstrap=bootstrap)
@@ -112,10 +122,16 @@ def _copying(
         for rows, others in ((release, members), (release, non_members), (non_members, members))
     )
     hits = attacks.nearest_real_rows(to_members, to_non_members, len(members), len(non_members))
+    ours, theirs = units.of(members), units.of(non_members)
+    rates = ours.means(hits.members), theirs.means(hits.non_members)
     return {
-        "copying_share": statistics.of_means(attacks.copying_share, *hits, bootstrap=bootstrap),
+        "copying_share": statistics.of_means(attacks.copying_share, *rates, bootstrap=bootstrap),
         "near_copies": statistics.share_below_quantile(
-            to_members.distances, expected.distances, QUANTILE, bootstrap=bootstrap
+            to_members.distances,
+            expected.distances,
+            QUANTILE,
+            whose=theirs.whose,
+            bootstrap=bootstrap,
         ),
     }
 
@@ -125,10 +141,27 @@ def _fidelity(
 ) -> dict[str, Estimate]:
     """Coverage, density and Fréchet distance of the release to the members."""
     release, members = scenario.release, attacks.distinct(scenario.members)
+    found = fidelity.manifold(release, members, device)
+    covered = units.of(attacks.subset(members, found.rows)).means(found.coverage)
     estimates = {
         name: statistics.of_means(lambda mean: mean, values, bootstrap=bootstrap)
-        for name, values in fidelity.manifold(release, members, device)._asdict().items()
+        for name, values in (("coverage", covered), ("density", found.density))
         if len(values)
     }
     distance = fidelity.frechet_distance(release.embeddings, members.embeddings)
     return {**estimates, "frechet_distance": Estimate(distance)}
+
+
+def _reidentification(
+    queries: Queries, bootstrap: Bootstrap, device: torch.device
+) -> dict[str, Estimate]:
+    """How often persons are found by a further row, and whether it says that they are there."""
+    known, unknown = reidentification.scores(queries, device)
+    return {
+        "reidentification_rank1": statistics.share(
+            reidentification.found(queries, device), bootstrap=bootstrap
+        ),
+        "reidentification_auc": statistics.membership(
+            known, unknown, fprs=(), bootstrap=bootstrap
+        ).auc,
+    }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from src.core.errors import InputError
 from src.core.settings import Settings, setting
+from src.database import UNITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,11 @@ class AuditSettings(Settings):
         minimum=0,
     )
     bootstrap: int = setting("repetitions behind every interval", 1000, minimum=1)
+    unit: str | None = setting(
+        "person or row: who is attacked, each by all their rows (default: the person where known)",
+        None,
+        choices=UNITS,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

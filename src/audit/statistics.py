@@ -61,8 +61,8 @@ def membership(
     positives at that rate have no estimate (None).
 
     Args:
-        members: (m,) scores of rows that the release was made from.
-        non_members: (h,) scores of other rows.
+        members: (m,) scores of those (persons or rows) whose rows the release was made from.
+        non_members: (h,) scores of others.
         fprs: the false-positive rates for `tpr`.
     """
     levels, bins = np.unique(np.concatenate((members, non_members)), return_inverse=True)
@@ -135,30 +135,45 @@ def of_means(
     return _estimate(float(point[0]), function(*resampled))
 
 
+def share(hits: np.ndarray, *, bootstrap: Bootstrap) -> Estimate:
+    """The share of the units (u,) bool that were hit."""
+    return _open_ended(of_means(lambda mean: mean, hits, bootstrap=bootstrap), len(hits))
+
+
 def share_below_quantile(
     values: np.ndarray,
     references: np.ndarray,
     quantile: float,
     *,
+    whose: np.ndarray,
     bootstrap: Bootstrap,
 ) -> Estimate:
     """Share of values at or below a quantile of the references; both samples are resampled.
 
-    None where the references are too few for such a quantile (n · quantile < 1).
+    None where the units are too few for such a quantile (u · quantile < 1).
+
+    Args:
+        whose: (n,) int64, the unit 0..u-1 of each reference; units are resampled.
     """
-    if len(references) * quantile < 1:
+    n = int(whose.max()) + 1
+    if n * quantile < 1:
         return Estimate(None)
-    ordered, n = np.sort(values), len(references)
+    ordered = np.sort(values)
+
+    def resampled_quantile(units: np.ndarray) -> float:
+        times = np.bincount(units, minlength=n)
+        return float(np.quantile(np.repeat(references, times[whose]), quantile))
+
     draws = [
-        np.quantile(references[bootstrap.rng.integers(n, size=(rows, n))], quantile, axis=1)
+        [resampled_quantile(units) for units in bootstrap.rng.integers(n, size=(rows, n))]
         for rows in _blocks(bootstrap.repetitions, n)
     ]
 
-    def share(bound: np.ndarray) -> np.ndarray:
+    def below(bound: np.ndarray) -> np.ndarray:
         return np.searchsorted(ordered, bound, side="right") / len(ordered)
 
-    resampled = bootstrap.rng.binomial(len(ordered), share(np.concatenate(draws))) / len(ordered)
-    found = _estimate(float(share(np.quantile(references, quantile))), resampled)
+    resampled = bootstrap.rng.binomial(len(ordered), below(np.concatenate(draws))) / len(ordered)
+    found = _estimate(float(below(np.quantile(references, quantile))), resampled)
     return _open_ended(found, len(ordered))
 
 

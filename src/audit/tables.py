@@ -31,15 +31,17 @@ class Guarantee(NamedTuple):
 class Report(NamedTuple):
     """The outcome of an audit."""
 
+    unit: str  # who is attacked, PERSON or ROW
     metrics: dict[str, Comparison]  # by the keys of MEASURES
     curves: dict[str, Roc]  # by the keys of ATTACKS
-    sizes: dict[str, int]  # of the sets of rows
+    sizes: dict[str, int]  # of the sets of rows, and of their persons
     notes: list[str]  # what was left out, and promises that were checked
     guarantee: Guarantee | None
 
     def content(self) -> dict[str, Any]:
         """What the audit's JSON file says of the outcome."""
         return {
+            "unit": self.unit,
             "sizes": self.sizes,
             "figures": {
                 key: {

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from src.audit.measures import MEASURES, Measure
+from src.audit.measures import ATTACKS, MEASURES, Measure
 from src.audit.statistics import Estimate, expected_fpr
 
 NOTHING = Estimate(None)
 SHIFT_CONTROLS = ("nearest_auc", "calibrated_auc", "shadow_auc", "linkability", "copying_share")
+# The more rows a person has, the larger is their largest score: also without a leak, where one
+# side has more rows per person than the other. That concerns no other metric.
+OWN_CONTROLS = {f"{attack}_max_auc" for attack in ATTACKS}
 # Four standard errors, where an interval has 1.96: by chance one of the five controls strays in
 # 3 of 10,000 audits, and in about 1 of 100 where an interval is a quarter too short.
 WIDER = 4 / 1.96
@@ -42,7 +45,7 @@ def verdict(
     finding = row.finding.format(f"{value.value:.1%}")
     if not row.proof:
         return f"near: {finding}; averages do that too" if above else f"not shown near: {finding}"
-    if shifted(chances):
+    if shifted(chances) or (key in OWN_CONTROLS and _strays(key, chance)):
         differ = f"train and test differ ({_shown(chance)} without a leak)"
         if not above:
             return f"{differ}: no leak found, but one may be hidden"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from src import cli
+from src import __version__, cli
 from src.anonymizers import methods
 from src.cli.values import number
 from src.core.errors import InputError, MissingPackageError, UnknownNameError
@@ -149,8 +149,8 @@ COMMANDS = {"create": create, "verify": verify, "sample": sample}
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the first argument names."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in ("-h", "--help"):
-        print(__doc__)
+    if name in ("-h", "--help", "--version"):
+        print(__version__ if name == "--version" else __doc__)
         return
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)

@@ -38,6 +38,7 @@ TEXTS = ("release", "dataset", "backbone", "anonymizer", "guarantee", "license",
 SHOWN = (
     "every file is whole, and in the one form that this program writes",
     "rows, decoder and datasheet describe each other; all sentences follow from numbers",
+    "the rows are sorted by label and value: their order says nothing of the originals'",
 )
 STATED = ("who made the bundle", "that the rows were made as it says")
 
@@ -238,7 +239,7 @@ def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | No
     try:
         expected = _again(sheet, rows, decoder)
     except InputError as error:
-        return str(error)
+        return f"{shown(error):.500}"  # what it quotes may be long
     odd = sorted(sheet.keys() ^ expected.keys())
     if odd:
         return f"has an unexpected or missing entry: {odd[0]!r:.80}"

@@ -7,23 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from src.core.errors import DataError
-from src.core.files import parse_json, reading
+from src.core.files import reading
+from src.networks import tensors as files
 from src.networks.cvae import Decoder
 
 OBSERVATION_NOISE = "observation_noise"  # in the file's header; shapes say the rest
 LAYERS = tuple(f"layers.{number}.{name}" for number in (0, 2) for name in ("weight", "bias"))
-LONGEST_HEADER = 1 << 12  # bytes; ours has about 700
 TENSORS = {*LAYERS, "minimum", "extent", "noise_scale", "class_weights"}
 
 
 def serialized(decoder: Decoder) -> bytes:
     """Layers, feature and noise scales and class weights as a file has them."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in decoder.state_dict().items()}
-    return save(tensors, metadata={OBSERVATION_NOISE: repr(decoder.observation_noise)})
+    metadata = {OBSERVATION_NOISE: repr(decoder.observation_noise)}
+    return files.to_bytes(decoder.state_dict(), metadata)
 
 
 def read(path: Path) -> Decoder:
@@ -34,12 +33,7 @@ def read(path: Path) -> Decoder:
         DataError: damaged, not the tensors of one decoder, or not as `serialized` writes them.
     """
     with reading(path, "does not hold a decoder"):
-        content = path.read_bytes()
-        header = int.from_bytes(content[:8], "little")
-        if header > LONGEST_HEADER:
-            raise ValueError(f"a header of {header} bytes is longer than {LONGEST_HEADER}")
-        metadata = parse_json(content[8 : 8 + header].decode()).get("__metadata__", {})
-        tensors = load(content)
+        tensors, metadata = files.read(path)
         if tensors.keys() != TENSORS:
             odd = ", ".join(sorted(tensors.keys() ^ TENSORS))
             raise DataError(f"{path} has unexpected or missing tensors: {odd:.200}")
@@ -47,7 +41,7 @@ def read(path: Path) -> Decoder:
         _check_numbers(path, tensors, observation_noise)
         decoder = _rebuilt(tensors)
         decoder.observation_noise = observation_noise
-        if serialized(decoder) != content:
+        if serialized(decoder) != path.read_bytes():
             raise DataError(f"{path} is not in the one form that this program writes")
     return decoder.eval().requires_grad_(False)
 

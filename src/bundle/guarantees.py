@@ -56,6 +56,11 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
     facts = rows.meta.get("facts")
     if not isinstance(facts, dict):
         raise DataError("has no facts of the release")
+    if not _is_ordered(rows):
+        raise DataError(
+            "has rows in another order than a release's: by label, then by value; run "
+            "anonymize.py again"
+        )
     if isinstance(anonymizer, Sampled):
         if decoder is None:
             raise DataError("has no decoder, but its rows were drawn from one")
@@ -71,6 +76,15 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
     if isinstance(anonymizer, methods.LatentKSame | methods.LatentLinear | methods.Plan):
         return _latent(anonymizer, rows)
     return Promise(NONE, [], _facts(facts))
+
+
+def _is_ordered(rows: EmbeddingSet) -> bool:
+    """Whether rows are sorted by label, then by their values, as `base.ordered` leaves them."""
+    above, below = rows.embeddings[:-1], rows.embeddings[1:]
+    pairs, feature = np.arange(len(above)), (above != below).argmax(1)  # the first that differs
+    rises = above[pairs, feature] <= below[pairs, feature]
+    step = np.diff(rows.labels)
+    return bool(((step > 0) | ((step == 0) & rises)).all())
 
 
 def _facts(facts: Mapping[str, Any], *checked: str) -> list[str]:
@@ -177,6 +191,8 @@ def _private(anonymizer: methods.DPCVAE, rows: EmbeddingSet, decoder: Decoder) -
         "steps": max(1, round(anonymizer.epochs / anonymizer.sampling_rate)),
         "max_grad_norm": anonymizer.max_grad_norm,
         "validation_rows": "not used",
+        "public": budgets.PUBLIC,
+        "not_covered": budgets.NOT_COVERED,
         **({} if anonymizer.delta is None else {"delta": anonymizer.delta}),
     }
     for name, value in expected.items():
@@ -279,12 +295,13 @@ def check_epsilon(anonymizer: methods.DPCVAE, rows: EmbeddingSet) -> None:
     facts = rows.meta["facts"]
     error, delta = accounting.tolerance(anonymizer.epsilon), facts["delta"]
     parts = mechanisms(anonymizer, rows)
-    sums = {"epsilon": (facts["epsilon"], tuple(parts.values()))}
+    whole = tuple(parts.values())
+    sums = {"epsilon": (facts["epsilon"], whole)}
     for name, mechanism in parts.items():
         alone = _number(facts["budget"][name], "epsilon_alone")
         sums[f"epsilon of {name}"] = alone, (mechanism,)
     for name, (stated, included) in sums.items():
-        computed = _epsilon(included, delta, error)
+        computed = min(_epsilon(part, delta, error) for part in (included, whole))
         if not abs(computed - stated) <= ROUNDED * computed:
             raise DataError(
                 f"the bundle states {name} {stated:.6g}, but its mechanisms cost {computed:.6g} "

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from src.core import tables
+from src.core.errors import printable
 
 MADE = ("anonymizer", "settings", "seed", "facts", "fingerprints")
 REMARKS = ("description", "license", "preprocessing", "versions")
@@ -63,7 +64,4 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = "none" if value is None else " ".join(str(value).split())
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "none" if value is None else printable(" ".join(str(value).split()))

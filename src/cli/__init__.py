@@ -159,7 +159,7 @@ def _value(kind: type[Settings], field: dataclasses.Field[Any]) -> dict[str, Any
     hint = get_type_hints(kind)[field.name]
     if hint is bool:
         return {"nargs": 0}
-    if hint is str:
+    if field.metadata["choices"]:
         return {"metavar": "|".join(field.metadata["choices"])}
     number_kind = (get_args(hint) or (hint,))[0]  # `float | None` is either
     return {"type": number(number_kind), "metavar": "N" if number_kind is int else "X"}
@@ -196,9 +196,8 @@ def release_id(args: argparse.Namespace) -> str:
         forbid_settings(args, "--release names a file, whatever it was made with")
         return str(args.release)
     anonymizer = methods.parse(args.anonymizer, args.settings)
-    if anonymizer.name != IDENTITY:
-        database = Database(args.database_root, args.dataset, args.backbone)
-        _require_made(database, anonymizer, args)
+    if "database_root" in args and anonymizer.name != IDENTITY:
+        _require_made(Database(args.database_root, args.dataset, args.backbone), anonymizer, args)
     return anonymizer.release_id(args.seed)
 
 
@@ -213,17 +212,24 @@ def _require_made(database: Database, wanted: Anonymizer, args: argparse.Namespa
     if path.exists() or not others:
         return
     near = others[difflib.get_close_matches(path.name, others, n=1, cutoff=0)[0]]
-    ours, theirs = dataclasses.asdict(wanted), read(near).meta.get("settings") or {}
+    ours, theirs = dataclasses.asdict(wanted), read(near).meta.get("settings")
     flags = [
-        args.setting_flags[name] + ("" if value is True else f" {value}")
-        for name, value in theirs.items()
-        if name in ours and value != ours[name]
+        _as_typed(flag, theirs[name])
+        for name, flag in args.setting_flags.items()
+        if isinstance(theirs, dict) and name in ours and theirs.get(name, ours[name]) != ours[name]
     ]
     if flags:
+        heads = " (without fit_ it is the head's)" if "--fit_" in "".join(flags) else ""
         raise MissingFileError(
-            f"{path} does not exist; of {near.name} the flags are {' '.join(flags)} "
-            f"(or --release {near.stem.removeprefix('train_')})"
+            f"{path} does not exist; {near.name} does, which {' '.join(flags)} would name, or "
+            f"--release {near.stem.removeprefix('train_')}{heads}"
         )
+
+
+def _as_typed(flag: str, value: object) -> str:
+    if isinstance(value, bool):
+        return flag if value else f"no {flag}"
+    return f"{flag} {value}"
 
 
 def forbid_settings(args: argparse.Namespace, why: str) -> None:

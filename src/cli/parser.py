@@ -47,13 +47,13 @@ class Parser(argparse.ArgumentParser):
         """
         argv = list(sys.argv[1:] if argv is None else argv)
         # A config file stands for the same flags in front of the command line's, which then win.
-        words = [*self._config_flags(argv), *argv]
-        for word in words:
-            _require_text(word)
-        args, unknown = self.parse_known_args(words)
+        _require_text(argv)
+        flags = self._config_flags(argv)
+        _require_text(flags)
+        args, unknown = self.parse_known_args([*flags, *argv])
         if unknown:
-            flags = [f for a in self._actions for f in a.option_strings if f.startswith("--")]
-            raise UnknownNameError("argument", unknown[0], flags)
+            known = [f for a in self._actions for f in a.option_strings if f.startswith("--")]
+            raise UnknownNameError("argument", unknown[0], known)
         if args.quiet:
             os.environ["TQDM_DISABLE"] = "1"
         level = logging.WARNING if args.quiet else logging.INFO
@@ -103,37 +103,34 @@ def _as_flags(path: Path, key: str, value: Any, action: argparse.Action) -> list
     """
     if value is None:
         return []
-    several = action.nargs in ("+", "*")
+    several = action.nargs not in (None, 0, "?")
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise InputError(f"{path}: {key} is {_shown(value)}; it must be true or false")
+            raise InputError(
+                f"{path}: {key} is {read_yaml(path)[key]!r}; it must be true or false"
+            )
         return [f"--{key}"] * value
     texts = value if several and isinstance(value, list) else [value]
     if not all(isinstance(text, str) for text in texts):
         count = "one or more values" if several else "one value"
-        raise InputError(f"{path}: {key} takes {count}, not {_shown(value)}")
+        raise InputError(f"{path}: {key} takes {count}, not {read_yaml(path)[key]!r}")
     if several:
         return [f"--{key}", *texts]
     return [f"--{key}={value}"]  # with "=" a negative number is not taken for a flag
 
 
-def _shown(value: Any) -> str:
-    """A config's value as people write it."""
-    return str(value).replace("'", "")
-
-
-def _require_text(word: str) -> None:
-    """Raise InputError where a word cannot be written to a file as UTF-8, or to a path at all."""
-    if "\0" in word:
-        raise InputError(f"the argument '{word}' has a NUL character")
-    try:
-        word.encode()
-    except UnicodeEncodeError as error:
-        encoding = sys.getfilesystemencoding()
-        raise InputError(
-            f"the argument '{word}' is not {encoding}; rename the file, or set PYTHONUTF8=1 where "
-            "the names are UTF-8 and LANG is not"
-        ) from error
+def _require_text(words: Sequence[str]) -> None:
+    """Raise InputError where a word cannot be written as UTF-8, or cannot be in a path at all."""
+    for word in words:
+        if "\0" in word:
+            raise InputError(f"the argument '{word}' has a NUL character")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the argument '{word}' is not {sys.getfilesystemencoding()}; rename the file, or "
+                "set PYTHONUTF8=1 where the names are UTF-8 and LANG is not"
+            ) from error
 
 
 class SettingAction(argparse.Action):
@@ -162,7 +159,8 @@ def run(main: Callable[[], object]) -> NoReturn:
     """Run a script's main and exit: 0, 2 with one line for bad input, 130 after Ctrl-C."""
     process.tune()
     _print_anything()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # clean up as for Ctrl-C
+    hangup = getattr(signal, "SIGHUP", signal.SIGTERM)  # a closed terminal; not on Windows
+    for number in (signal.SIGTERM, hangup):  # clean up as for Ctrl-C
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

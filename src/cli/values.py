@@ -12,7 +12,7 @@ from src.core import files, names
 from src.core.errors import InputError
 
 LARGEST = 2**63 - 1  # of whole numbers: what an int64 holds
-PICTURES = {".png": b"\x89PNG", ".pdf": b"%PDF-", ".svg": b"<?xml"}  # and how they begin
+PICTURES = {".pdf": b"%PDF-", ".png": b"\x89PNG", ".svg": b"<?xml"}  # and how they begin
 
 
 def number(
@@ -61,7 +61,7 @@ def backbone_name(text: str) -> str:
 def path(text: str) -> Path:
     """A path, with `~` and variables. Every flag of type `Path` is read with it."""
     with _of_flag():
-        return files.expanded(text)
+        return files.shell_path(text)
 
 
 def output_file(beginnings: Mapping[str, bytes]) -> Callable[[str], Path]:

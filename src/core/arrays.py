@@ -19,11 +19,12 @@ import numpy as np
 from src.core.errors import DataError
 from src.core.files import reading
 
-HELD = {"embeddings": 4, "labels": 8, "meta": 0}  # bytes per element that checks add to a file's
+HELD = {"embeddings": 4, "labels": 8, "persons": 8, "meta": 0}  # bytes per element, of checks
 MOST_HELD, INFLATION = 1 << 27, 20  # bytes in memory: so many, and so many per byte of the file
 MOST_META = 1 << 24  # bytes of `meta`, 4 per character
 MOST_CLASSES = 1 << 20
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
+END = 22  # bytes of a zip's end, before its comment
 UNIX = 3  # the system that a zip is said to come from, wherever it was written
 
 
@@ -62,9 +63,21 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         if file.peek(2)[:2] != b"PK":
             raise DataError(f"{path} is not an .npz file (a zip of arrays)")
         with zipfile.ZipFile(file) as archive:
+            _check_count(file, archive)
             headers = _headers(path, archive)
             file.most = MOST_META
             return {name: _loaded(archive, h.member) for name, h in headers.items()}
+
+
+def _check_count(file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where the directory has other entries than the zip's end says.
+
+    An entry whose comment is said to be longer than it is swallows those after it.
+    """
+    file.seek(max(0, file.seek(0, io.SEEK_END) - END - len(archive.comment)))
+    said = int.from_bytes(file.read()[10:12], "little")
+    if said not in (len(archive.infolist()), 0xFFFF):  # which stands for a count elsewhere
+        raise ValueError(f"its directory has {len(archive.infolist())} entries, not {said}")
 
 
 def allowance(file_bytes: int) -> int:
@@ -169,6 +182,25 @@ def checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
             "all must be finite in float32"
         )
     return embeddings
+
+
+def checked_persons(path: Path, array: np.ndarray, rows: int) -> np.ndarray:
+    """Persons read from `path`, shaped (n,) or (n, 1), as (n,) int64.
+
+    Raises:
+        DataError: they are not one whole number, 0 or above, per row.
+    """
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.shape != (rows,) or array.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: persons must be whole numbers shaped ({rows},), "
+            f"not {array.dtype} shaped {array.shape}"
+        )
+    persons = array.astype(np.int64)
+    if len(persons) and persons.min() < 0:
+        raise DataError(f"{path}: person {array[persons.argmin()]} is below 0 or too large")
+    return persons
 
 
 def checked_labels(path: Path, array: np.ndarray) -> np.ndarray:

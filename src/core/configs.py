@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from src.core.errors import InputError, reason
+from src.core.errors import DataError, InputError, reason
 
 
 class _Texts(yaml.SafeLoader):
@@ -42,7 +42,7 @@ class _Values(_Texts):
 
 
 _DECIMAL = r"[-+]?(0|[1-9][0-9]*)"
-_FLOAT = rf"({_DECIMAL}(\.[0-9]*)?|[-+]?\.[0-9]+)([eE][-+]?[0-9]+)?"
+_FLOAT = rf"({_DECIMAL}(\.[0-9]*)?|[-+]?\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan"
 for _kind, _tag, _form, _first in (  # the tag, how it is written, how that can begin
     (_Texts, "bool", "true|True|TRUE|false|False|FALSE", [*"tTfF"]),
     (_Texts, "null", "null|Null|NULL|", ["n", "N", ""]),
@@ -60,18 +60,18 @@ def read_yaml(path: Path, *, as_text: bool = False) -> dict[str, Any]:
         as_text: leave numbers as they are written.
 
     Raises:
-        InputError: it is absent, not YAML, not a mapping, or has a key twice.
+        DataError: it is absent, not YAML, not a mapping, or has a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.load(text, _Texts if as_text else _Values)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         why = reason(error) if isinstance(error, OSError) else "not text"
-        raise InputError(f"cannot read config file {path}: {why}") from error
+        raise DataError(f"cannot read config file {path}: {why}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a huge number
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content or {}, dict):
-        raise InputError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
+        raise DataError(f"{path} must hold 'name: value' lines, not a {type(content).__name__}")
     return content or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ALLOCATOR = "can't allocate memory"  # what torch's says on a CPU
 
@@ -19,10 +19,18 @@ class UnknownNameError(InputError):
 
     MOST_LISTED = 100  # of more valid names than these only the closest are listed
 
-    def __init__(self, kind: str, name: str, valid: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        valid: Iterable[str],
+        hint: str = "",
+        close: Sequence[str] | None = None,  # the nearest, where more than spelling decides
+    ) -> None:
         valid = sorted(valid)
         spelled = {v.lower(): v for v in valid}
-        close = [spelled[c] for c in difflib.get_close_matches(name.lower(), spelled, n=5)]
+        if close is None:
+            close = [spelled[c] for c in difflib.get_close_matches(name.lower(), spelled, n=5)]
         suggestion = f"; did you mean '{close[0]}'?" if close else ""
         if len(valid) <= self.MOST_LISTED:
             known = f"valid: {', '.join(valid) or 'none'}"
@@ -49,6 +57,11 @@ class OutputError(InputError):
 
 class MissingPackageError(InputError):
     """An optional requirement that is not installed; the message names the file to install."""
+
+
+def printable(text: str) -> str:
+    """A text in which control characters, which a terminal would obey, are escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def reason(error: OSError) -> str:

@@ -13,12 +13,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from src.core.errors import DataError, InputError, MissingFileError, OutputError, reason
+from src.core.errors import (
+    DataError,
+    InputError,
+    MissingFileError,
+    OutputError,
+    printable,
+    reason,
+)
 
+LONGEST = 500  # characters of what a library says of a file, which may quote the file
 DEEPEST = 64  # lists and objects in one another, of JSON
 
 
-def expanded(text: str) -> Path:
+def shell_path(text: str) -> Path:
     """A path as a shell would read it: `~`, `~user`, `$NAME` and `${NAME}` are replaced.
 
     Raises:
@@ -116,7 +124,7 @@ def require_replaceable(path: Path, beginnings: Mapping[str, bytes]) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in beginnings:
-        raise OutputError(f"{path}: the name must end in {' or '.join(beginnings)}")
+        raise OutputError(f"{path}: its name must end in one of {', '.join(beginnings)}")
     try:
         require_writable(path.parent)
         if not path.exists():
@@ -173,7 +181,7 @@ def reading(path: Path, complaint: str = "is truncated or damaged") -> Iterator[
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())[:LONGEST]) or type(error).__name__
 
 
 def number_name(value: float) -> str:

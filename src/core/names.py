@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from src.core.errors import InputError
+from src.core.errors import InputError, printable
 
 LONGEST = 200  # bytes; a file's name may have 255, with split, seed, noise level and suffix
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -57,5 +57,5 @@ def _problem(text: str) -> str:
 
 def _require(text: str, problem: str) -> None:
     if problem:
-        short = text if len(text) <= 60 else f"{text[:60]}…"
+        short = printable(text if len(text) <= 60 else f"{text[:60]}…")
         raise InputError(f"'{short}' is not a name: it {problem}")

@@ -23,6 +23,7 @@ def setting(  # noqa: PLR0913 - what a field can say, each by its name
     tag: str | None = None,
     minimum: float | None = None,
     above: float | None = None,
+    maximum: float | None = None,
     fitted: bool = True,
     choices: tuple[str, ...] = (),
 ) -> Any:
@@ -35,6 +36,7 @@ def setting(  # noqa: PLR0913 - what a field can say, each by its name
             the value says enough, as in `ksame-5`).
         minimum: smallest valid value.
         above: exclusive lower bound.
+        maximum: largest valid value.
         fitted: False where fitting does not depend on it, so that one fit serves all its values.
         choices: the valid values of a text.
     """
@@ -43,6 +45,7 @@ def setting(  # noqa: PLR0913 - what a field can say, each by its name
         "tag": tag,
         "minimum": minimum,
         "above": above,
+        "maximum": maximum,
         "fitted": fitted,
         "choices": choices,
     }
@@ -80,13 +83,15 @@ class Settings:
                 if value not in field.metadata["choices"]:
                     raise UnknownNameError(field.name, value, field.metadata["choices"])
                 continue
-            minimum, above = field.metadata["minimum"], field.metadata["above"]
+            minimum, above, maximum = map(field.metadata.get, ("minimum", "above", "maximum"))
             if minimum is not None and not value >= minimum:
                 raise InputError(f"--{field.name} {value} is below its minimum, {minimum}")
             if above is not None and not value > above:
                 raise InputError(f"--{field.name} {value} must be greater than {above}")
             if not abs(value) < float("inf"):
                 raise InputError(f"--{field.name} {value} must be finite")
+            if maximum is not None and not value <= maximum:
+                raise InputError(f"--{field.name} {value} is above its maximum, {maximum}")
 
     def for_fit(self) -> Self:
         """These settings with the defaults for all that a fit does not depend on."""
@@ -120,6 +125,5 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if type(value) is int and float in kinds:
         return float(value)
     if type(value) not in kinds:
-        yaml = " (in YAML 1.0e-3, not 1e-3)" if isinstance(value, str) and "e" in value else ""
-        raise InputError(f"--{name} is {value!r}; it must be {WORDS[kinds[0]]}{yaml}")
+        raise InputError(f"--{name} is {value!r}; it must be {WORDS[kinds[0]]}")
     return value

@@ -5,8 +5,8 @@ Any timm model by its name, its own evaluation transform included; and `pixels`,
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from src.core import progress
 from src.core.errors import InputError
 from src.embedding import timm_models
-from src.embedding.datasets.base import ImageSplits, to_array
+from src.embedding.datasets.base import ImageSet, ImageSplits
+from src.embedding.datasets.decoding import to_array
 
 PIXELS = "pixels"
 
@@ -72,7 +73,7 @@ def load(
         model, transform, facts = timm_models.load(name, image_size, weights)
     model = model.eval().to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
-    example = transform(images.train[0])
+    example = transform(_first(images.train))
     try:
         with torch.inference_mode():
             embedding = model(example[None].to(device))
@@ -103,13 +104,28 @@ def _pixels(
     if weights:
         raise InputError(f"--weights {weights}: backbone '{PIXELS}' has no weights")
     splits = (images.train, images.val, images.test)
-    everything = itertools.chain(*(map(split.__getitem__, range(len(split))) for split in splits))
-    bar = progress.bar(everything, desc="looking for colour", total=sum(map(len, splits)))
-    colour = any(image.mode == "RGB" for image in bar)  # ends at the first colour image
-    width, height = images.train[0].size
+    everything = [(split, i) for split in splits for i in range(len(split))]
+    bar = progress.bar(everything, desc="looking for colour")
+    colour = any(_is_colour(split, i) for split, i in bar)  # ends at the first colour image
+    width, height = _first(images.train).size
     size = (image_size, image_size) if image_size else (height, width)
     transform = PixelTransform(3 if colour else 1, size, resize=image_size is not None)
     return nn.Flatten(), transform, {}
+
+
+def _first(split: ImageSet) -> Image.Image:
+    """The first image that can be read; those that cannot are counted when all are read."""
+    for i in range(len(split)):
+        with suppress(InputError):
+            return split[i]
+    return split[0]
+
+
+def _is_colour(split: ImageSet, index: int) -> bool:
+    try:
+        return split[index].mode == "RGB"
+    except InputError:  # counted when all are read
+        return False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -21,9 +21,11 @@ from src.core import progress
 from src.core.errors import DataError, InputError, reason
 from src.core.provenance import fingerprint, fingerprint_arrays, versions
 from src.database import SPLITS, EmbeddingSet
-from src.embedding import distributed
+from src.embedding import copies, distributed
 from src.embedding.backbones import Backbone
+from src.embedding.copies import Embedded
 from src.embedding.datasets.base import ImageSet, ImageSplits
+from src.embedding.datasets.finding import first_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_WORKERS = 8  # each holds two batches in memory
@@ -37,11 +39,13 @@ class Options:
         precision: of the arithmetic, a name in PRECISIONS; below fp32 by autocast.
         batch_size: images per batch.
         num_workers: processes that decode images; None means `default_workers`.
+        drop_copies: leave out training images that are also in val or test.
     """
 
     precision: str = "fp32"
     batch_size: int = 128
     num_workers: int | None = None
+    drop_copies: bool = False
 
 
 def embed(
@@ -59,10 +63,12 @@ def embed(
     Raises:
         InputError: an image cannot be read, an embedding is not finite, memory runs out.
     """
-    rows = {
-        split: extract(getattr(images, split), backbone, options, title=split) for split in SPLITS
+    embedded = {
+        split: extract_marked(getattr(images, split), backbone, options, split) for split in SPLITS
     }
-    labels = {split: getattr(images, split).labels for split in SPLITS}
+    kept, counts = _kept(images, embedded, options.drop_copies)
+    rows = {split: embedded[split].rows[kept[split]] for split in SPLITS}
+    labels = {split: getattr(images, split).labels[kept[split]] for split in SPLITS}
     shared = {
         "dataset": dataset,
         "backbone": backbone.name,
@@ -70,7 +76,7 @@ def embed(
         "image_size": image_size,
         "precision": options.precision,
         "device": backbone.device.type,
-        "facts": {"dataset": images.facts, "backbone": backbone.facts},
+        "facts": {"dataset": {**images.facts, **counts}, "backbone": backbone.facts},
         "versions": versions(),
     }
     contents = {split: fingerprint_arrays(rows[split], labels[split]) for split in SPLITS}
@@ -81,10 +87,27 @@ def embed(
     }
 
 
+def _kept(
+    images: ImageSplits, embedded: Mapping[str, Embedded], drop: bool
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Which rows of each split are kept, (n,) bool, and the numbers of copies across splits."""
+    copied = copies.found(embedded)
+    kept = {split: ~copied[split] | (split != "train" or not drop) for split in SPLITS}
+    copies.require_classes(images.train.labels, kept["train"], images.class_names)
+    if distributed.rank() == 0:
+        copies.warn(copied, drop)
+    return kept, copies.counts(copied, drop)
+
+
 def extract(
     images: ImageSet, backbone: Backbone, options: Options, *, title: str = ""
 ) -> np.ndarray:
-    """Embed n images: (n, D) float32, in their order.
+    """Embed n images: (n, D) float32, in their order; see `extract_marked`."""
+    return extract_marked(images, backbone, options, title).rows
+
+
+def extract_marked(images: ImageSet, backbone: Backbone, options: Options, title: str) -> Embedded:
+    """Embed n images, in their order, and mark each by its content.
 
     Under torchrun each process embeds a run of whole batches, the same ones that a single process
     would form, so that rounding does not depend on the number of processes; all get all rows.
@@ -93,13 +116,16 @@ def extract(
         title: of the progress bar.
 
     Raises:
-        InputError: an image cannot be read, an embedding is not finite, memory runs out.
+        InputError: images cannot be read (the first, and how many of this process's), an embedding
+            is not finite, memory runs out.
     """
     batches = Batches(images, backbone.transform, options.batch_size)
     processes = distributed.world_size()
     bounds = [len(batches) * rank // processes for rank in range(processes + 1)]
     share = range(*bounds[distributed.rank() : distributed.rank() + 2])
     rows = torch.empty(len(images), backbone.dim, device=backbone.device)
+    marks = torch.empty(len(images), 2, dtype=torch.int64, device=backbone.device)
+    failures: list[InputError] = []
     total = sum(batches.rows(b).stop - batches.rows(b).start for b in share)
     with (
         torch.inference_mode(),
@@ -108,20 +134,26 @@ def extract(
     ):
         loader = _loader(batches, share, backbone.device, options.num_workers)
         for index, loaded in zip(share, loader, strict=True):
-            if isinstance(loaded, InputError):
-                raise loaded
+            if isinstance(loaded, list) or failures:  # how many there are is still to be said
+                failures += loaded if isinstance(loaded, list) else []
+                continue
             batch = torch.as_tensor(loaded).contiguous(memory_format=torch.channels_last)
             # Nothing here waits for a CUDA device: the rows stay there until all are done.
             on_device = batch.to(backbone.device, non_blocking=True)
             rows[batches.rows(index)] = backbone.model(on_device)
+            marks[batches.rows(index)] = copies.marks(on_device)
             bar.update(len(batch))
-    distributed.share(rows, [min(b * options.batch_size, len(images)) for b in bounds])
-    return _checked(rows.cpu().numpy(), options.precision, title)
+    if failures:
+        raise first_of(failures, f"{total} images of {title or 'the split'}")
+    for values in (rows, marks):
+        distributed.share(values, [min(b * options.batch_size, len(images)) for b in bounds])
+    checked = _checked(rows.cpu().numpy(), options.precision, title)
+    return Embedded(checked, marks.cpu().numpy())
 
 
 @dataclass(frozen=True)
-class Batches(Dataset["torch.Tensor | np.ndarray | InputError"]):
-    """The batches of a split: item b is (size, c, h, w) float32, or the error that prevents it.
+class Batches(Dataset["torch.Tensor | np.ndarray | list[InputError]"]):
+    """The batches of a split: item b is (size, c, h, w) float32, or the errors that prevent it.
 
     (A DataLoader would turn a worker's exception into the text of its traceback.)
     """
@@ -137,12 +169,17 @@ class Batches(Dataset["torch.Tensor | np.ndarray | InputError"]):
         """The rows of batch `index`."""
         return slice(index * self.size, min((index + 1) * self.size, len(self.images)))
 
-    def __getitem__(self, index: int) -> torch.Tensor | np.ndarray | InputError:
+    def __getitem__(self, index: int) -> torch.Tensor | np.ndarray | list[InputError]:
         rows = self.rows(index)
-        try:
-            batch = [self.transform(self.images[i]) for i in range(rows.start, rows.stop)]
-        except InputError as error:
-            return error
+        batch: list[torch.Tensor] = []
+        errors: list[InputError] = []
+        for i in range(rows.start, rows.stop):
+            try:
+                batch.append(self.transform(self.images[i]))
+            except InputError as error:
+                errors.append(error)
+        if errors:
+            return errors
         stacked = torch.stack(batch).contiguous(memory_format=torch.channels_last)
         if get_worker_info() is None:
             return stacked
@@ -154,7 +191,7 @@ class Batches(Dataset["torch.Tensor | np.ndarray | InputError"]):
 
 def _loader(
     batches: Batches, share: range, device: torch.device, num_workers: int | None
-) -> DataLoader[torch.Tensor | np.ndarray | InputError]:
+) -> DataLoader[torch.Tensor | np.ndarray | list[InputError]]:
     """Load the batches with these numbers, decoded in other processes where that helps."""
     workers = default_workers(device) if num_workers is None else num_workers
     if workers and len(batches):

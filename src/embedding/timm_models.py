@@ -14,8 +14,10 @@ from torch import nn
 
 from src.core.errors import DataError, InputError, MissingFileError, UnknownNameError
 from src.core.provenance import fingerprint_arrays
-from src.embedding.datasets.base import to_rgb
+from src.embedding import layouts
+from src.embedding.datasets.decoding import to_rgb
 from src.embedding.downloads import fetch
+from src.embedding.nearest import nearest
 from src.embedding.weights import in_order, packaged
 
 _log = logging.getLogger(__name__)
@@ -46,14 +48,20 @@ def require_known(name: str, others: Collection[str] = ()) -> None:
     import timm
     from timm.models import parse_model_name
 
+    names = {*others, *timm.list_models(), *timm.list_models(include_tags=True)}
     try:
         source, _ = parse_model_name(name)
-    except ValueError as error:
-        raise InputError(f"backbone '{name}': {telling_line(error)}") from error
-    names = {*others, *timm.list_models(), *timm.list_models(include_tags=True)}
+    except ValueError:  # a path, or a source that timm does not have
+        source = None
     if source is None and name not in names:
+        close = nearest(name, names)
         hint = "; all are in timm.list_models(include_tags=True)"
-        raise UnknownNameError("backbone", name, names, hint)
+        if "/" in name or ":" in name:
+            hint = "; other sources: hf-hub:OWNER/NAME, local-dir:FOLDER"
+            hint += f" (hf-hub:{name})" * (":" not in name)
+        if close and close[0] not in others:
+            hint += f"; offline: {close[0]} with --weights FILE"
+        raise UnknownNameError("backbone", name, names, hint, close)
 
 
 def load(
@@ -68,20 +76,15 @@ def load(
     from timm.data.transforms_factory import create_transform
     from torchvision.transforms import Compose
 
-    if weights and not weights.is_file():
+    if weights and not weights.exists():
         raise MissingFileError(f"--weights {weights} does not exist")
     arguments = _arguments(name, image_size)
     given = weights or packaged(name)
     overlay = _source(name, arguments["pretrained_cfg"], given)
-    file = overlay.get("file", name)
-    model, unused = _with_weights(name, arguments, overlay)
-    if unused and given:
-        raise DataError(
-            f"{file} does not fit backbone '{name}': {len(unused)} of its arrays would be left "
-            f"unused, the first '{unused[0]}'"
-        )
-    if unused:
-        _log.info("%s: %d arrays left unused, the first '%s'", file, len(unused), unused[0])
+    if given:
+        model = _from_file(name, arguments, overlay, given)
+    else:
+        model = _published(name, arguments, overlay)
     config = resolve_model_data_config(model, args={"img_size": image_size})
     transform = create_transform(**config, is_training=False)
     facts = {
@@ -92,43 +95,65 @@ def load(
     return Features(model), Compose([to_rgb, transform]), facts
 
 
-def _with_weights(
-    name: str, arguments: dict[str, Any], overlay: dict[str, Any]
-) -> tuple[Any, list[str]]:
-    """The model with its weights, found by name or else in order, and the arrays left unused.
+def _published(name: str, arguments: dict[str, Any], overlay: dict[str, Any]) -> Any:
+    """The model with the weights that its authors published for it."""
+    if "file" in overlay:
+        layouts.require_weights(Path(overlay["file"]))
+    model, unused = _by_name(name, arguments, overlay)
+    if unused:
+        file = overlay.get("file", name)
+        _log.info("%s: %d arrays left unused, the first '%s'", file, len(unused), unused[0])
+    return model
+
+
+def _from_file(name: str, arguments: dict[str, Any], overlay: dict[str, Any], file: Path) -> Any:
+    """The model with a file's arrays, under the names that it or another program gives them.
 
     Raises:
         DataError: the file cannot be read, or its arrays do not fit.
     """
+    arrays = layouts.read(file)
     try:
-        return _by_name(name, arguments, overlay)
-    except DataError as misfit:
-        file = overlay.get("file", "")
-        theirs = _arrays(file)
+        model, unused = _by_name(name, arguments, {**overlay, "state_dict": dict(arrays)})
+        note = ""
+    except DataError:
         ours, head = _own_arrays(arguments)
-        if not theirs or ours.keys() - set(head) <= theirs.keys():
+        body = [key for key in ours if key not in head]
+        if set(body) <= arrays.keys():
             raise
-        try:
-            renamed = in_order(theirs, ours, head)
-        except DataError as error:
-            unordered = " (.safetensors files keep no order)" * file.endswith(".safetensors")
-            raise DataError(f"{misfit}; nor does it fit in order: {error}{unordered}") from error
-    note = "%s: the names are not those of '%s'; all %d arrays agree in order and are used so"
-    _log.info(note, file, name, len(renamed))
-    model, unused = _by_name(name, arguments, {**overlay, "state_dict": renamed})
+        found, how = layouts.renamed(arrays, body), ""
+        if found is None:
+            found, how = (_ordered(file, name, arrays, ours, head), []), " in order"
+        model, unused = _by_name(name, arguments, {**overlay, "state_dict": dict(found[0])})
+        unused += found[1]
+        note = (
+            f"{layouts.described(arrays)}; all {len(found[0])} arrays agree{how} and are used so"
+        )
     del model.pretrained_cfg["state_dict"]  # timm's copy
-    return model, unused
+    unused = [key for key in unused if not layouts.is_head(key)]
+    if unused:
+        raise DataError(
+            f"{file} does not fit backbone '{name}': {len(unused)} of its arrays would be left "
+            f"unused, the first '{unused[0]}'"
+        )
+    if note:
+        _log.info("%s: the names are not those of '%s' but %s", file, name, note)
+    return model
 
 
-def _arrays(file: str) -> dict[str, torch.Tensor]:
-    """A checkpoint's arrays in the order of its file; empty if it cannot be read."""
-    from timm.models import load_state_dict
-
+def _ordered(
+    file: Path,
+    name: str,
+    arrays: dict[str, torch.Tensor],
+    ours: dict[str, torch.Tensor],
+    head: list[str],
+) -> dict[str, torch.Tensor]:
     try:
-        with _loading():
-            return dict(load_state_dict(file)) if file else {}
-    except Exception:  # the first attempt has found the reason
-        return {}
+        return in_order(arrays, ours, head)
+    except DataError as error:
+        unordered = " (.safetensors files keep no order)" * (file.suffix == ".safetensors")
+        misfit = layouts.misfit(str(file), name, arrays, [key for key in ours if key not in head])
+        raise DataError(f"{misfit}; nor does it fit in order: {error}{unordered}") from error
 
 
 def _by_name(
@@ -171,11 +196,15 @@ def _own_arrays(arguments: dict[str, Any]) -> tuple[dict[str, torch.Tensor], lis
 
 def _arguments(name: str, image_size: int | None) -> dict[str, Any]:
     """The arguments of timm.create_model, the published weights' configuration among them."""
+    import timm
     from timm.models import resolve_model_input_args
 
     source, _, repository = name.partition(":")
     if source in ("hf-hub", "hf_hub"):
-        _from_hub(repository, ("config.json",), "with its weights, and pass local-dir:FOLDER")
+        plain = nearest(repository, timm.list_models())
+        offline = f", or --backbone {plain[0]} --weights FILE" if plain else ""
+        by_hand = f"with its weights, and pass local-dir:FOLDER{offline}"
+        _from_hub(repository, ("config.json",), by_hand)
     try:
         arguments: dict[str, Any] = resolve_model_input_args(
             name, {"img_size": image_size}, num_classes=0

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
-from safetensors.torch import save as serialized
+import torch
 from torch import Tensor, nn
 
 from src.core.errors import DataError, InputError
 from src.core.files import reading, replacing, write_json
 from src.core.provenance import fingerprint, fingerprint_arrays
+from src.networks import tensors as files
 from src.networks.training import Fit
+
+ABOUT = "about"  # the only key of the header's metadata, as the order of several would vary
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class Checkpoint(NamedTuple):
     """What a file holds."""
 
     tensors: dict[str, Tensor]
-    fit: Fit | None  # how it went, except for its seconds; None in files of older versions
+    fit: Fit  # how it went, except for seconds and losses, which are in the .json
 
 
 def restore_or_fit(
@@ -37,9 +39,11 @@ def restore_or_fit(
         depends_on: everything that the weights depend on (JSON values).
     """
     stored = load(path, depends_on) if path else None
-    if stored:
+    if stored and _shapes(stored.tensors) != _shapes(model.state_dict()):
+        log.warning("%s holds another model: fitting again", path)
+    elif stored:
         model.load_state_dict(stored.tensors)
-        log.info("reusing %s%s", path, f": {stored.fit}" if stored.fit else "")
+        log.info("reusing %s: %s", path, stored.fit)
         return
     went = fit()
     if path:
@@ -58,10 +62,9 @@ def save(
     Raises:
         OutputError: they cannot be written.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    went = json.dumps(fit._replace(seconds=0.0)._asdict())  # the same fit gives the same bytes
-    header = {"fingerprint": fingerprint(depends_on), "fit": went, "sum": _sum(plain, went)}
-    content = serialized(plain, metadata=header)
+    went = fit._replace(seconds=0.0, losses=())._asdict()  # the same fit gives the same bytes
+    about = {"fingerprint": fingerprint(depends_on), "fit": went, "sum": _sum(tensors, went)}
+    content = files.to_bytes(tensors, {ABOUT: json.dumps(about)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)  # unlike safetensors', its errors are OSErrors
     write_json(path.with_suffix(".json"), {**depends_on, "fit": fit._asdict()})
@@ -72,22 +75,25 @@ def load(path: Path, depends_on: Mapping[str, Any]) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        with reading(path), safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("fingerprint") != fingerprint(depends_on):
+        with reading(path):
+            tensors, header = files.read(path)
+            about = json.loads(header.get(ABOUT, "{}"))
+            if about.get("fingerprint") != fingerprint(depends_on):
                 log.info("%s was made from other data or settings: fitting again", path)
                 return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            went = header.get("fit", "")  # files of older versions have neither this nor a sum
-            if went and _sum(tensors, went) != header.get("sum"):
+            if _sum(tensors, about["fit"]) != about["sum"]:
                 raise DataError(f"{path} is damaged: its sum is another")
-            return Checkpoint(tensors, Fit(**json.loads(went)) if went else None)
+            return Checkpoint(tensors, Fit(**{**about["fit"], "losses": ()}))
     except InputError as error:
         log.warning("%s: fitting again", error)
         return None
 
 
-def _sum(tensors: Mapping[str, Tensor], went: str) -> str:
+def _sum(tensors: Mapping[str, Tensor], went: Mapping[str, Any]) -> str:
     """A fingerprint of all that a file holds."""
-    arrays = {name: fingerprint_arrays(tensor.numpy()) for name, tensor in tensors.items()}
-    return fingerprint([arrays, went])
+    arrays = {name: t.detach().cpu().numpy() for name, t in tensors.items()}
+    return fingerprint([{n: fingerprint_arrays(array) for n, array in arrays.items()}, went])
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.core import records
 from src.core.errors import OutputError
-from src.core.files import number_name, write_json
+from src.core.files import number_name
 from src.core.provenance import versions
 from src.core.records import FORMAT, Subject
 from src.database import Database, EmbeddingSet, Splits
@@ -113,15 +113,26 @@ def write(
         "versions": versions(),
         "seconds": round(head.fit.seconds, 3),
     }
-    write_json(path, content)
+    records.write(path, content)
     noise = "" if trial.sigma is None else f"sigma {trial.sigma:g}  "
     far = "unknown" if distance is None else f"{distance:.4f}"
     return f"{path}  {noise}AUC {scores.auc:.2f}  accuracy {scores.accuracy:.2f}  distance {far}"
 
 
-def read(output_root: Path, trial: Trial) -> dict[str, Any] | None:
-    """The result of this trial if it exists, is whole, and was made from the same inputs."""
-    return whole(records.read(trial.path(output_root), asdict(trial)))
+def read(output_root: Path, trial: Trial, but: Collection[str] = ()) -> dict[str, Any] | None:
+    """The result of this trial if it exists, is whole, and was made from the same inputs.
+
+    Clean test features are those without noise, so probing.py's result is one at sigma 0 too.
+
+    Args:
+        but: items of the trial that do not count.
+    """
+    for at in (trial, trial.at(None)) if trial.sigma == 0 else (trial,):
+        expected = {name: value for name, value in asdict(at).items() if name not in but}
+        content = whole(records.read(at.path(output_root), expected))
+        if content is not None:
+            return {**content, "sigma": trial.sigma}
+    return None
 
 
 def whole(content: dict[str, Any] | None) -> dict[str, Any] | None:

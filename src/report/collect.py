@@ -15,7 +15,6 @@ from src.anonymizers.base import Anonymizer
 from src.audit import records as audits
 from src.audit.measures import MEASURES
 from src.audit.records import Case
-from src.core import records
 from src.core.errors import DataError, InputError
 from src.core.files import write_text
 from src.database import Database
@@ -143,8 +142,7 @@ def _trials(sweep: Sweep, dataset: str, backbone: str) -> Iterator[tuple[Anonymi
 
 
 def _read(output_root: Path, trial: Trial) -> dict[str, Any] | None:
-    expected = {name: value for name, value in asdict(trial).items() if name != "inputs"}
-    content = results.whole(records.read(trial.path(output_root), expected))
+    content = results.read(output_root, trial, but={"inputs"})
     return content if content and isinstance(content.get("inputs"), dict) else None
 
 

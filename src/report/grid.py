@@ -16,7 +16,8 @@ from src.audit.measures import MEASURES
 from src.audit.settings import AuditSettings
 from src.core.configs import read_yaml
 from src.core.errors import InputError, UnknownNameError
-from src.core.files import number_name
+from src.core.files import number_name, shell_path
+from src.core.names import checked, checked_backbone
 from src.probing import results
 from src.probing.settings import HeadSettings
 
@@ -128,7 +129,7 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
     return Sweep(
         name=_plain_name("name", content["name"]),
         datasets=_values("datasets", content["datasets"], _plain_name),
-        backbones=_values("backbones", content["backbones"], _text),
+        backbones=_values("backbones", content["backbones"], _backbone),
         seeds=_values("seeds", content["seeds"], _seed),
         sigma=sigma,
         anonymizers=_anonymizers(content["runs"]),
@@ -202,7 +203,7 @@ def _shown(
         if level not in sigma:
             raise InputError(f"report: sigma {level:g} is not among the sweep's")
     if "published" in given:
-        given["published"] = folder / _text("published", given["published"])
+        given["published"] = folder / shell_path(_text("published", given["published"]))
     return Shown(**given)
 
 
@@ -241,9 +242,14 @@ def _text(key: str, value: Any) -> str:
 
 def _plain_name(key: str, value: Any) -> str:
     name = _text(key, value)
-    if name in ("", "..") or Path(name).name != name:
-        raise InputError(f"{key}: '{name}' is not a name (a path cannot be one)")
-    return name
+    with located(key):
+        return checked(name)
+
+
+def _backbone(key: str, value: Any) -> str:
+    name = _text(key, value)
+    with located(key):
+        return checked_backbone(name)
 
 
 def _seed(key: str, value: Any) -> int:

@@ -69,9 +69,8 @@ def attempt(step: Step, before: str | None = None) -> str | None:
     if before:
         return before
     process.tune()  # torch has yet to be imported in a new worker
-    logging.getLogger("src.probing").setLevel(logging.ERROR)  # a report counts its warnings
     try:
-        with _one_at_a_time, progress.silenced():
+        with _one_at_a_time, progress.silenced(), _without_doubts():
             step.perform()
     except InputError as error:
         return str(error)
@@ -80,6 +79,18 @@ def attempt(step: Step, before: str | None = None) -> str | None:
         where = f"({Path(place.filename).name}:{place.lineno})"
         return out_of_memory(error) or f"{_line(error)} {where}"
     return None
+
+
+@contextmanager
+def _without_doubts() -> Iterator[None]:
+    """No warnings of heads within the block: a report counts them."""
+    logger = logging.getLogger("src.probing")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _spread(planned: Sequence[Step], client: Any) -> Iterator[Done]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.anonymizers.base import Anonymizer, Rows
+from src.anonymizers.base import Anonymizer, Rows, ordered
 from src.core.devices import Resources
 from src.core.provenance import versions
 from src.core.records import Subject
@@ -47,12 +47,15 @@ def rows(seed, meta=META):
 def test_a_release_says_how_it_was_made_and_inherits_what_still_holds():
     train, val = rows(0), rows(1)
     released = Shift(by=2).anonymize(train, val, seed=3, resources=CPU)
-    assert np.array_equal(released.embeddings, train.embeddings + 2)
+    moved, labels = ordered(train.embeddings + 2, train.labels)
+    assert np.array_equal(released.embeddings, moved)
+    assert np.array_equal(released.labels, labels)
     assert released.meta == {
         "dataset": "d",
         "backbone": "b",
         "class_names": ["x", "y"],
         "split": "train",
+        "unit": "row",
         "anonymizer": "shift",
         "settings": {"by": 2.0},
         "seed": 3,

@@ -137,7 +137,9 @@ def test_every_centroid_occurs_k_times_and_rows_keep_place_and_label(k):
     data = example()
     made = ksame.release(data, k, per_class=False, resources=HELD)
     rows = 60 - 60 % k
-    assert made.facts == {"groups": rows // k, "dropped_rows": 60 - rows}
+    assert made.facts["groups"] == rows // k
+    assert made.facts["dropped_rows"] == 60 - rows
+    assert sum(made.facts["dropped_by_class"].values()) == 60 - rows
     np.testing.assert_array_equal(made.labels, data.labels[:rows])
     _, counts = np.unique(made.embeddings, axis=0, return_counts=True)
     assert counts.tolist() == [k] * (rows // k)
@@ -180,5 +182,5 @@ def test_memory_changes_nothing_and_the_release_says_how_it_was_made(digits, per
     )
     assert held.embeddings.tobytes() == fly.embeddings.tobytes()
     assert held.meta == fly.meta
-    assert held.meta["settings"] == {"k": 3, "per_class": per_class}
+    assert held.meta["settings"] == {"k": 3, "unit": None, "per_class": per_class}
     assert held.meta["seed"] is None

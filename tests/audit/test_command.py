@@ -26,7 +26,7 @@ def test_identity_on_digits_is_the_ceiling_of_every_attack(roots, tmp_path):
     content = json.loads(path.read_text())
     assert content["sizes"]["members"] == 1293
     assert content["sizes"]["non_members"] + content["sizes"]["references"] == 360
-    assert content["audit"] == {"shadows": 4, "bootstrap": 100}
+    assert content["audit"] == {"shadows": 4, "bootstrap": 100, "unit": "row"}
     for key in ATTACKS:
         row = content["figures"][key]
         if key.endswith("tpr_at_0.001"):  # 240 non-members cannot resolve it: not 0

@@ -7,15 +7,7 @@ import pytest
 
 from src.audit import figures
 from src.audit.settings import AuditSettings
-from src.core.errors import InputError
 from tests.audit.support import audited, blobs, splits
-
-
-@pytest.mark.parametrize("name", ["roc", "roc.doc", "folder.png/roc"])
-def test_a_name_that_says_no_format_is_refused_with_those_that_would_do(tmp_path, name):
-    with pytest.raises(InputError, match=r"roc.*must end in one of .*pdf.*png.*svg"):
-        figures.require_format(tmp_path / name)
-    figures.require_format(tmp_path / "roc.PNG")
 
 
 @pytest.mark.parametrize("facts", [{}, {"epsilon": 1.0, "delta": 1e-5}])

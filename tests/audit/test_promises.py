@@ -21,12 +21,12 @@ def test_what_ksame_promises_is_checked():
 def test_a_release_without_epsilon_promises_no_privacy(facts):
     released = dataclasses.replace(blobs(20, 0), meta={"facts": facts})
     assert promises.guarantee(released) is None
-    assert promises.check(released, methods.parse("gaussian", {}), {}, 100) == []
+    assert promises.of_privacy(released, {}, 100) == []
 
 
 def test_an_epsilon_beyond_all_numbers_is_a_promise_of_nothing():
     released = dataclasses.replace(blobs(20, 0), meta={"facts": {"epsilon": 1e6, "delta": 0}})
-    notes = promises.check(released, methods.parse("gaussian", {}), {}, 100)
+    notes = promises.of_privacy(released, {}, 100)
     assert all("finds more than 100.0% of members" in note for note in notes)
     assert len(notes) == 2
 

@@ -38,6 +38,7 @@ def test_a_record_says_what_it_depends_on_and_what_came_out(case, report, data, 
     assert list(content) == [
         "format", "dataset", "backbone", "id", "anonymizer", "settings", "seed", "audit", "inputs",
         "sizes", "figures", "notes", "device", "versions", "seconds",
+        "sum",
     ]  # fmt: skip
     assert content["inputs"] == {**data.fingerprints, "release": data.train.fingerprint}
     assert content["audit"] == {"shadows": 0, "bootstrap": 5}

@@ -6,6 +6,8 @@ import json
 import os
 import stat
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -16,7 +18,7 @@ from src.bundle import contents, decoders
 from src.database import EmbeddingSet, dump, read
 from src.networks.cvae import Decoder
 from tests.bundle.support import CVAE, bundle, flags_of, refused, sum_up
-from tests.support import call
+from tests.support import ROOT, call
 
 
 def repacked(path, *, compress=zipfile.ZIP_STORED, names=None, remark=b"", **fields):
@@ -316,3 +318,35 @@ def test_the_bytes_of_a_file_are_known_beforehand():
         tensor.fill_(0.5)
     content = decoders.serialized(decoder)
     assert hashlib.sha256(content).hexdigest()[:16] == "4ed765c105326a81"
+
+
+def test_a_bomb_at_the_command_line(copy):
+    """The largest that is still read: it is refused within 1 GiB and 10 seconds."""
+    rows = 50_000
+    with zipfile.ZipFile(copy / "train.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in (
+            ("embeddings", np.zeros((rows, 500), np.int8)),
+            ("labels", np.zeros(rows, np.int8)),
+            ("meta", np.array("[" * 50 + "[]," * 1_000_000)),
+        ):
+            file = io.BytesIO()
+            np.save(file, array)
+            archive.writestr(f"{name}.npy", file.getvalue())
+    assert (copy / "train.npz").stat().st_size < 100_000
+    sum_up(copy)
+    code = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run([sys.executable, '-m', 'src.bundle', 'verify', sys.argv[1]])\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(done.returncode, used.ru_maxrss, used.ru_utime + used.ru_stime)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(copy)],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    status, kilobytes, seconds = map(float, done.stdout.split())
+    assert status == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert kilobytes < 1 << 20
+    assert seconds < 15  # to import torch included

@@ -1,10 +1,20 @@
 """Kinds of values."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
-from src.cli.values import device_name, number, plain_name
+from src.cli.values import (
+    PICTURES,
+    backbone_name,
+    device_name,
+    new_folder,
+    number,
+    output_file,
+    path,
+    plain_name,
+)
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "x", ""])
@@ -48,3 +58,35 @@ def test_device_names(name):
 def test_names_that_are_not_devices(name):
     with pytest.raises(argparse.ArgumentTypeError):
         device_name(name)
+
+
+def test_what_is_wrong_with_a_name_or_a_place_is_said_after_the_flag_s_name(tmp_path):
+    (tmp_path / "x.png").write_text("notes")
+    for kind, text, message in (
+        (plain_name, "../x", "'../x' is not a name: it is a path"),
+        (backbone_name, "a/..", "'a/..' is not a name: it begins or ends"),
+        (path, "", "a path cannot be empty"),
+        (output_file(PICTURES), f"{tmp_path}/x.txt", "must end in one of .pdf, .png, .svg"),
+        (output_file(PICTURES), f"{tmp_path}/x.png", "exists and holds something else"),
+        (new_folder, str(tmp_path), "it exists and is not empty"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            kind(text)
+
+
+def test_names_and_places_that_can_be_used(tmp_path):
+    assert backbone_name("hf-hub:owner/name") == "hf-hub:owner/name"
+    assert path("a/b") == Path("a/b")
+    assert output_file(PICTURES)(f"{tmp_path}/x.svg") == tmp_path / "x.svg"
+    assert new_folder(f"{tmp_path}/new/x") == tmp_path / "new" / "x"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["pdf", "png", "svg"])
+def test_pictures_begin_as_they_are_expected_to(tmp_path, kind):
+    from matplotlib.figure import Figure
+
+    picture = tmp_path / f"x.{kind}"
+    Figure().savefig(picture)
+    assert picture.read_bytes().startswith(PICTURES[f".{kind}"])
+    assert output_file(PICTURES)(str(picture)) == picture

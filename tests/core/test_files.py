@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from src.core import files
 from src.core.errors import DataError, InputError, MissingFileError, OutputError
+from tests.support import ROOT
 
 
 def test_a_device_is_not_replaced_by_a_file():
@@ -192,33 +193,6 @@ def test_json_that_is_absent_or_damaged(tmp_path):
         files.read_json(damaged)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a: [", "is not YAML"),
-        (b"a: 2024-13-45", "is not YAML: month must be in 1..12"),
-        (b"[" * 5_000, "is not YAML"),
-        (b"- a", r"must hold 'name: value' lines, not a list"),
-        (b"\xff\xfe\xff", "cannot read config file .*: not text"),
-    ],
-)
-def test_yaml_that_cannot_be_used(tmp_path, content, message):
-    path = tmp_path / "c.yaml"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        files.read_yaml(path)
-
-
-def test_yaml_that_is_empty_is_no_lines(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("# nothing yet\n")
-    assert files.read_yaml(path) == {}
-    path.write_text("a: 1\nb: [2]\n")
-    assert files.read_yaml(path) == {"a": 1, "b": [2]}
-    with pytest.raises(InputError, match="No such file"):
-        files.read_yaml(tmp_path / "absent.yaml")
-
-
 @pytest.mark.parametrize("value", [0, 5, 0.5, 8.0, 1e-5])
 def test_plain_numbers_have_short_names(value):
     assert files.number_name(value) == f"{value:g}"
@@ -237,3 +211,142 @@ def test_two_writers_of_one_file_leave_one_whole_file(tmp_path):
             second.write_text("second")
         assert target.read_text() == "second"
     assert target.read_text() == "first"
+
+
+PNG = {".png": b"\x89PNG"}
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "mine", "mine.npz", "png", ".png"])
+def test_an_output_of_another_kind_is_refused_by_its_name(tmp_path, name):
+    with pytest.raises(OutputError, match="its name must end in one of .png"):
+        files.require_replaceable(tmp_path / name, PNG)
+
+
+@pytest.mark.parametrize("content", [b"notes", b"\x89PN", b"%PDF-1.4", b"\0" * 100])
+def test_what_is_there_and_is_of_another_kind_stays(tmp_path, content):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match=r"x\.png exists and holds something else"):
+        files.require_replaceable(path, PNG)
+    assert path.read_bytes() == content
+
+
+def test_outputs_that_may_be_written(tmp_path):
+    for name, content in (("new.png", None), ("old.PNG", b"\x89PNG..."), ("empty.png", b"")):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        files.require_replaceable(tmp_path / name, PNG)
+    files.require_replaceable(tmp_path / "not" / "yet" / "x.png", PNG)
+    assert not (tmp_path / "not").exists()
+
+
+def test_places_where_no_output_can_be(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to("/dev/null")
+    (tmp_path / "file").write_text("")
+    for name, message in (
+        ("folder.png", "it is not an ordinary file"),
+        ("link.png", "it is not an ordinary file"),
+        ("file/x.png", "is not a folder"),
+        ("x" * 300 + ".png", "File name too long"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            files.require_replaceable(tmp_path / name, PNG)
+
+
+def test_a_write_protected_file_is_not_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"\x89PNG")
+    path.chmod(0o444)
+    monkeypatch.setattr(os, "access", lambda where, mode: where != path)  # root may do anything
+    with pytest.raises(OutputError, match="it is write-protected"):
+        files.require_replaceable(path, PNG)
+
+
+def test_a_new_folder_is_new(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    files.require_new(tmp_path / "empty")
+    files.require_new(tmp_path / "not" / "yet")
+    for name, message in (
+        ("file", "it exists and is not a folder"),
+        ("link", "it exists and is not a folder"),
+        ("file/below", "is not a folder|Not a directory"),
+        ("", "it exists and is not empty"),
+        ("x" * 300, "File name too long"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            files.require_new(tmp_path / name)
+
+
+def test_paths_are_read_as_a_shell_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    monkeypatch.setenv("WHERE", "/data/$x")
+    monkeypatch.delenv("ABSENT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for text, path in (
+        ("~", "/home/of/mine"),
+        ("~/a b", "/home/of/mine/a b"),
+        ("$WHERE/a", "/data/$x/a"),
+        ("${WHERE}a", "/data/$xa"),
+        ("./~/a", "~/a"),
+        ("a~b/$", "a~b/$"),
+    ):
+        assert files.shell_path(text) == Path(path)
+    for text, message in (
+        ("", "a path cannot be empty"),
+        ("$ABSENT/a", r"\$ABSENT is not set in the path '\$ABSENT/a'"),
+        ("a/${ABSENT}", r"\$\{ABSENT\} is not set"),
+        ("~nobody-of-that-name/a", "~nobody-of-that-name is no user's home"),
+    ):
+        with pytest.raises(InputError, match=message):
+            files.shell_path(text)
+    for name in ("$ABSENT", "~nobody-of-that-name"):  # that is what somebody called a file
+        (tmp_path / name).write_text("")
+        assert files.shell_path(name) == Path(name)
+
+
+def test_a_name_of_many_bytes_leaves_room_for_the_part_s(tmp_path):
+    target = tmp_path / ("\N{PILE OF POO}" * 60 + ".txt")
+    files.write_text(target, "text")
+    assert target.read_text() == "text"
+
+
+def test_too_many_open_files_say_what_helps(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*: Too many open files \(.*ulimit -n"):
+        with files.reading(tmp_path):
+            raise OSError(24, os.strerror(24))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from src.core import files
+for _ in range(150):
+    {write}
+"""
+WHOLE = "files.write_text(Path(sys.argv[1]), sys.argv[2] * 50_000)"
+BROKEN = "Path(sys.argv[1]).write_text(sys.argv[2] * 50_000)"
+
+
+@pytest.mark.parametrize(("write", "whole"), [(WHOLE, True), (BROKEN, False)])
+def test_two_processes_that_write_one_file_leave_one_of_the_two(tmp_path, write, whole):
+    """And whoever reads meanwhile finds one of them; the broken writer shows that it is seen."""
+    target = tmp_path / "file.txt"
+    files.write_text(target, "a" * 50_000)
+    program = WRITER.format(write=write)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, str(target), letter], cwd=ROOT)
+        for letter in "ab"
+    ]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen.add(target.read_bytes())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    seen.add(target.read_bytes())
+    if whole:
+        assert seen <= {b"a" * 50_000, b"b" * 50_000}
+        assert list(tmp_path.iterdir()) == [target]
+    else:
+        assert not seen <= {b"a" * 50_000, b"b" * 50_000}

@@ -52,3 +52,25 @@ def test_a_record_counts_where_all_that_is_expected_is_in_it(tmp_path, text, fou
 
 def test_a_record_that_does_not_exist(tmp_path):
     assert records.read(tmp_path / "a.json", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, True),
+        ({"seconds": 9.0}, True),
+        ({"auc": 98.5}, False),
+        ({"more": 1}, False),
+        ({"sum": None}, False),
+        ({"settings": {"2": 5}}, False),
+    ],
+)
+def test_a_digit_that_was_changed_is_noticed(tmp_path, caplog, change, found):
+    path = tmp_path / "a.json"
+    records.write(path, {"auc": 99.5, "settings": {1: (2, 3)}, "seconds": 1.5})
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | change))
+    assert (records.read(path, {}) is not None) == found
+    assert ("was changed since it was written" in caplog.text) == (not found)
+    path.write_text(json.dumps({"auc": 98.5}))  # of an older version: taken as it is
+    assert records.read(path, {}) == {"auc": 98.5}

@@ -38,7 +38,7 @@ def test_whole_numbers_become_numbers_so_that_equal_values_have_equal_names():
         ({"trays": 1, "heat": True}, "^--heat is True; it must be a number$"),
         ({"trays": 1, "fan": 1}, "^--fan is 1; it must be true or false$"),
         ({"trays": 1, "fan": None}, "^--fan is None; it must be true or false$"),
-        ({"trays": 1, "heat": "1e3"}, r"a number \(in YAML 1\.0e-3, not 1e-3\)$"),
+        ({"trays": 1, "heat": "1e3"}, r"it must be a number$"),
         ({"trays": [1]}, r"^--trays is \[1\]; it must be a whole number$"),
     ],
 )

@@ -66,6 +66,19 @@ def test_lower_precision_is_close_and_stored_as_float32(precision):
     np.testing.assert_allclose(rounded, exact, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_cannot_be_read_are_counted(tmp_path, workers):
+    paths = [tmp_path / f"{i}.png" for i in range(9)]
+    for path in paths:
+        Image.new("RGB", (6, 6)).save(path)
+    for i in (3, 4, 8):
+        paths[i].write_bytes(paths[0].read_bytes()[:40])
+    images = ImageSet(ImageFiles(paths), np.zeros(9, np.int64))
+    message = r"3\.png is not an image .* \(the first of 3 such, of 9 images of the split\)$"
+    with pytest.raises(DataError, match=message):
+        extract(images, backbone(), Options(batch_size=2, num_workers=workers))
+
+
 def test_overflow_names_the_image_and_advises_a_wider_range():
     class OneTooLarge(nn.Module):
         def forward(self, x):

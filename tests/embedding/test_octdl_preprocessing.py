@@ -125,6 +125,36 @@ def test_pad_crop_and_resize(raw, prepare):
         assert image.size == (12, 12)
 
 
+def relabel(folder, change):
+    with (folder / "OCTDL_labels.csv").open(newline="", encoding="utf-8") as file:
+        _, *rows = csv.reader(file)
+    write_labels(folder, change(rows))
+
+
+def test_a_patient_in_several_spellings_is_one(raw, prepare):
+    assert prepare() == (0, "")
+    before = prepared(raw)
+    (raw / "octdl").rename(raw / "before")
+
+    def spelled(rows):
+        forms = ("{}", "{}.0", " {} ", "0{}.", "{}.00")
+        return [[a, f" {b}", forms[i % 5].format(c), d] for i, (a, b, c, d) in enumerate(rows)]
+
+    relabel(raw, spelled)
+    assert prepare() == (0, "")
+    assert prepared(raw) == before
+
+
+def test_an_image_in_two_rows_is_refused(raw, prepare):
+    """Under another patient its picture could be in two splits."""
+    relabel(raw, lambda rows: [*rows, *([a, b, "99", d] for a, b, _, d in rows[:3])])
+    status, stderr = prepare()
+    assert status == 2
+    assert "lists 3 images more than once, the first 'amd_0_0' in rows 2 and 114" in stderr
+    assert stderr.count("\n") == 1
+    assert prepared(raw) == set()
+
+
 def break_image(folder):
     (folder / "OCTDL/RVO/rvo_1_1.jpg").write_bytes(b"no image")
 

@@ -43,6 +43,8 @@ def test_it_stops_after_patience_epochs_and_keeps_the_best_weights():
     assert done[:3] == (8, 4, 1.0)  # four epochs no better than the fourth
     assert model.at.item() == seen[3]
     assert 0 < done.seconds < 60
+    assert done.losses == pytest.approx((3.0, 2.0, 2.5, 1.0, 1.0, 1.5, 1.2, 1.1))
+    assert str(done) == "8 epochs, the best is 4, validation loss 1"
 
 
 def test_it_stops_at_num_epochs():

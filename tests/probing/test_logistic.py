@@ -33,7 +33,9 @@ def theirs(train, strength):
     """scikit-learn's regression, fitted from zero for this C alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=1000).fit(train.x.astype(np.float64), train.labels)
+        return LogisticRegression(C=strength, max_iter=1000).fit(
+            train.x.astype(np.float64), train.labels
+        )
 
 
 def probabilities(found, x):

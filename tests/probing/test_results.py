@@ -103,6 +103,7 @@ def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
     assert line == f"{path}  sigma 0.5  AUC 98.77  accuracy 90.00  distance 1.2346"
     content = json.loads(path.read_text())
     assert content.pop("versions").keys() >= {"python", "torch", "numpy"}
+    assert len(content.pop("sum")) == 16
     assert content == {
         "format": 1,
         "dataset": "digits",
@@ -136,7 +137,7 @@ def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
     assert content["auc"] == 98.765432
     path = ours.path(tmp_path)
     for change in (
-        {"sigma": 0.0},
+        {"sigma": 1.0},
         {"seed": 1},
         {"head": HeadSettings(num_epochs=7)},
         {"settings": {"k": 2}},
@@ -151,6 +152,18 @@ def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
         other.path(tmp_path).write_bytes(path.read_bytes())
         assert results.read(tmp_path, other) is None
     assert results.read(tmp_path, ours) == content
+
+
+def test_clean_features_are_those_without_noise_but_not_the_other_way_round(tmp_path):
+    clean = trial()
+    results.write(tmp_path, clean, head(), SCORES, 1.0, 0)
+    content = results.read(tmp_path, clean.at(0.0))
+    assert content is not None
+    assert (content["auc"], content["sigma"]) == (98.765432, 0.0)
+    assert results.read(tmp_path, clean.at(1.0)) is None
+    clean.path(tmp_path).unlink()
+    results.write(tmp_path, clean.at(0.0), head(), SCORES, 1.0, 0)
+    assert results.read(tmp_path, clean) is None
 
 
 def test_a_distance_that_is_not_known_is_read_as_it_was_written(tmp_path):

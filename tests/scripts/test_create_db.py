@@ -136,7 +136,8 @@ def test_two_processes_write_what_one_writes(pets, weights, tmp_path):
 
 def test_an_error_of_one_process_ends_all(tmp_path):
     pets = images(tmp_path / "data")
-    (pets / "pets/train/dog/6.png").write_bytes(b"no image")  # in the share of rank 1
+    damaged = pets / "pets/train/dog/6.png"  # in the share of rank 1, its header whole
+    damaged.write_bytes(damaged.read_bytes()[:-40])
     done = torchrun(2, *flags(pets, tmp_path / "db", "--backbone", "pixels", "--batch_size", "7"))
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -216,14 +217,109 @@ def test_a_package_that_is_missing_is_one_line(pets, tmp_path, capsys, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_half_way_overwrites_nothing(tmp_path, capsys):
+@pytest.mark.parametrize("left", [0, 60])  # without and with a header
+def test_an_error_half_way_overwrites_nothing(tmp_path, capsys, left):
     pets = images(tmp_path / "data")
-    given = flags(pets, tmp_path / "db", "--backbone", "pixels")
+    given = flags(pets, tmp_path / "db", "--backbone", "pixels", "--quiet")
     create_db.main(given)
     before = content(tmp_path / "db")
-    (pets / "pets/test/dog/2.png").write_bytes(b"no image")
-    assert "2.png" in failure(capsys, *given)
+    for name in ("1.png", "2.png"):
+        damaged = pets / "pets/test/dog" / name
+        damaged.write_bytes(damaged.read_bytes()[:left])
+    line = failure(capsys, *given)
+    assert "1.png is not an image" in line
+    assert "(the first of 2 such, of " in line
     assert content(tmp_path / "db") == before
+
+
+def test_copies_across_splits_are_said_even_quietly(tmp_path, capsys):
+    pets = images(tmp_path / "data")
+    for i in range(3):
+        copy = pets / f"pets/test/dog/copy {i}.bmp"
+        Image.open(pets / f"pets/train/dog/{i}.png").save(copy)
+    given = flags(pets, tmp_path / "db", "--backbone", "pixels", "--quiet")
+    create_db.main(given)
+    captured = capsys.readouterr()
+    assert "14 rows" in captured.out.splitlines()[0]
+    assert captured.err == (
+        "copies across splits: 3 of 9 images of test and 0 of 4 of val are also in train (3 of 14 "
+        "images of train); results will look better than they are; --drop_copies removes them "
+        "from train\n"
+    )
+    create_db.main([*given, "--drop_copies"])
+    captured = capsys.readouterr()
+    assert "11 rows" in captured.out.splitlines()[0]
+    assert "3 of 14 images of train); these are dropped from train" in captured.err
+    splits = database.Database(tmp_path / "db", "pets", "pixels").read()
+    assert splits.train.meta["facts"]["dataset"]["copies_dropped"] == 3
+    assert len(splits.train) == 11
+
+
+def deep(root):
+    """A dataset of 12-bit pictures in 16-bit files."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 3)):
+        for name in ("left", "right"):
+            for i in range(count):
+                path = root / "ct" / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 4096, (9, 9)).astype(np.uint16)).save(path)
+    return root
+
+
+def test_a_window_for_pictures_of_12_bits(tmp_path, capsys):
+    root = deep(tmp_path / "data")
+    given = ["--dataset", "ct", "--dataset_root", str(root), "--backbone", "pixels"]
+    given += ["--database_root", str(tmp_path / "db"), "--device", "cpu", "--num_workers", "0"]
+    read = database.Database(tmp_path / "db", "ct", "pixels").read
+    create_db.main(given)
+    assert 0.45 < read().train.embeddings.mean() < 0.55
+    assert read().train.meta["facts"]["dataset"]["window_from"] == "percentiles of train"
+    create_db.main([*given, "--window", "-1000", "65535"])
+    assert read().train.embeddings.mean() < 0.06
+    assert read().train.meta["facts"]["dataset"]["window"] == [-1000, 65535]
+    (tmp_path / "c.yaml").write_text("window: [-1000, 65535]\n")
+    before = content(tmp_path / "db")
+    create_db.main([*given, "--config", str(tmp_path / "c.yaml")])
+    assert content(tmp_path / "db") == before
+    line = failure(capsys, *given, "--window", "9", "9")
+    assert line == "error: --window LOW HIGH: 9 is not below 9"
+    assert "expected 2 arguments" in failure(capsys, *given, "--window", "9")
+    given[1] = "digits"
+    assert "--window has no effect: 'digits'" in failure(capsys, *given, "--window", "1", "9")
+    assert content(tmp_path / "db") == before
+
+
+def test_a_folder_of_ones_own_with_a_built_in_name(pets, tmp_path, capsys):
+    (pets / "pets").rename(tmp_path / "digits")
+    try:
+        given = flags(tmp_path, tmp_path / "db", "--backbone", "pixels")
+        line = failure(capsys, *given, "--dataset", "digits")
+        assert "'digits' is ambiguous" in line
+        assert "--dataset my_digits" in line
+        assert not (tmp_path / "db").exists()
+    finally:
+        (tmp_path / "digits").rename(pets / "pets")
+
+
+def test_what_bf16_costs_is_said_where_it_is_offered(capsys):
+    with pytest.raises(SystemExit):
+        create_db.main(["--help"])
+    assert "bf16 costs up to 9 %" in " ".join(capsys.readouterr().out.split())
+
+
+def test_damaged_grey_pictures_are_counted(tmp_path, capsys):
+    """The first of all among them; `pixels` looks at grey ones for colour first."""
+    root = deep(tmp_path / "data")
+    for name in ("left/0.png", "left/1.png", "right/7.png"):
+        path = root / "ct/train" / name
+        path.write_bytes(path.read_bytes()[:60])
+    given = ["--dataset", "ct", "--dataset_root", str(root), "--backbone", "pixels", "--window"]
+    given += ["0", "4095", "--database_root", str(tmp_path / "db"), "--num_workers", "0"]
+    line = failure(capsys, *given)
+    assert "0.png is not an image" in line or "1.png is not an image" in line
+    assert "(the first of 3 such, of" in line or "(the first of 2 such, of" in line
+    assert not (tmp_path / "db").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told_first(pets, tmp_path, capsys):

@@ -101,9 +101,8 @@ def test_anonymizing_writes_beside_train_and_changes_nothing_else(roots, tmp_pat
     after = files_below(database.root)
     assert after.keys() - before.keys() == {database.path("train", "ksame-2")}
     assert all(after[path] == content for path, content in before.items())
-    assert read(database.path("train", "ksame-2")).meta["settings"] == {
-        "k": 2, "per_class": False
-    }  # fmt: skip
+    settings = read(database.path("train", "ksame-2")).meta["settings"]
+    assert settings.items() >= {"k": 2, "per_class": False}.items()
 
 
 def test_how_much_memory_is_free_changes_nothing(roots, tmp_path, database, monkeypatch):
@@ -139,6 +138,171 @@ def test_a_config_file_stands_for_flags(roots, tmp_path):
     config.write_text("seed: 5\nnum_epochs: 2\n")
     assert probing(roots, tmp_path, "--config", config, "--num_epochs", 1).status == 0
     assert result(tmp_path, "digits_identity-s5.json")["head"]["num_epochs"] == 1
+
+
+# Heads.
+
+
+def test_other_heads_have_results_of_their_own(roots, tmp_path):
+    heads = {
+        "": EPOCHS,
+        "_clip10": ["--clip", 10, *EPOCHS],
+        "_logistic": ["--head", "logistic"],
+        "_logistic_clip2.5": ["--clip", 2.5, "--head", "logistic"],
+    }
+    for suffix, flags in heads.items():
+        for script, more, noise in (
+            ("probing", [], ""),
+            ("probing_noise", ["--sigma", 1, 2], "_sigma1"),
+        ):
+            done = probing(roots, tmp_path, "--seed", 0, *flags, *more, script=script)
+            assert done.status == 0, done.err
+            name = f"digits_identity-s0{suffix}{noise}.json"
+            assert name in done.out
+            content = result(tmp_path, name)
+            assert content["head"]["head"] == ("logistic" if "logistic" in suffix else "adam")
+            assert (content["strength"] is None) == ("logistic" not in suffix)
+            assert content["extreme_test_rows"] == 0
+    names = {path.name for path in (tmp_path / "logs" / "digits" / "pixels").iterdir()}
+    assert names == {
+        f"digits_identity-s0{suffix}{noise}.json"
+        for suffix in heads
+        for noise in ("", "_sigma1", "_sigma2")
+    }
+    assert result(tmp_path, "digits_identity-s0_logistic.json")["auc"] > 99
+
+
+def test_a_logistic_head_does_not_depend_on_the_seed(roots, tmp_path):
+    found = []
+    for seed in (0, 1):
+        flags = ["--seed", seed, "--head", "logistic", "--clip", 10]
+        assert probing(roots, tmp_path, *flags).status == 0
+        found.append(result(tmp_path, f"digits_identity-s{seed}_logistic_clip10.json"))
+    for name in ("auc", "accuracy", "balanced_accuracy", "strength", "epochs"):
+        assert found[0][name] == found[1][name]
+
+
+def test_an_online_logistic_head(roots, tmp_path):
+    flags = [
+        "--seed", 0, "--ckpt_root", tmp_path / "ckpts", "--sigma", 0, 1, "--head", "logistic",
+        "--clip", 10, "--fit_num_epochs", 60, "--fit_batch_size", 128, "--fit_clip", 10,
+        "--variance", 0.5,
+    ]  # fmt: skip
+    done = probing(roots, tmp_path, *flags, script="probing_noise_cvae")
+    assert done.status == 0, done.err
+    fit = "var0.5-batch_size128-num_epochs60-clip10"
+    content = result(tmp_path, f"digits_cvae-online-{fit}-s0_logistic_clip10_sigma1.json")
+    assert content["auc"] > 80
+    assert content["head"]["clip"] == content["settings"]["clip"] == 10
+    assert content["strength"] in [10.0**power for power in range(-5, 2)]
+
+
+def test_fit_clip_names_the_release_and_clip_limits_the_head(roots, tmp_path, database):
+    made = ["--anonymizer", "cvae", "--seed", 0]
+    assert anonymize(roots, tmp_path, *made, *EPOCHS, "--clip", 10).status == 0
+    released = read(database.path("train", "cvae-num_epochs3-clip10-s0"))
+    assert released.meta["settings"]["clip"] == 10
+    fit = ["--fit_num_epochs", 3, "--fit_clip", 10]
+    for flags, name in (
+        ([], "digits_cvae-num_epochs3-clip10-s0.json"),
+        (["--clip", 5], "digits_cvae-num_epochs3-clip10-s0_clip5.json"),
+    ):
+        done = probing(roots, tmp_path, *made, *fit, *flags, *EPOCHS)
+        assert done.status == 0, done.err
+        assert result(tmp_path, name)["settings"]["clip"] == 10
+    missing = probing(roots, tmp_path, *made, "--fit_num_epochs", 3, "--clip", 10)
+    assert_one_line(missing, "train_cvae-num_epochs3-s0.npz does not exist")
+
+
+def test_test_rows_far_from_the_release_are_said_once_and_counted(
+    roots, tmp_path, database, digits
+):
+    rows = digits.train.embeddings.copy()
+    rows[:, 20] = 0.5 + 1e-4 * (np.arange(len(rows)) % 2)  # it hardly varies, as test rows do
+    database.write("train", EmbeddingSet(rows, digits.train.labels), "flat")
+    far = int((np.abs(digits.test.embeddings[:, 20] - 0.50005) > 100 * 5e-5).sum())
+    assert 0 < far < len(digits.test)
+    flags = ["--release", "flat", "--seed", 0, "--sigma", 0, 1, 2]
+    for more, suffix, warnings in (
+        (EPOCHS, "", 1),
+        (["--head", "logistic"], "_logistic", 1),
+        ([*EPOCHS, "--clip", 10], "_clip10", 0),
+    ):
+        done = probing(roots, tmp_path, *flags, *more, script="probing_noise")
+        assert done.status == 0, done.err
+        assert done.err.count(f"{far} of 360 test rows are beyond 100") == warnings
+        for sigma in (0, 1, 2):
+            content = result(tmp_path, f"digits_flat-s0{suffix}_sigma{sigma}.json")
+            assert content["extreme_test_rows"] == far
+
+
+# Observation noise.
+
+
+def test_observation_noise_through_all_steps(roots, tmp_path, database):
+    noise = ["--variance", 0.5, "--observation_noise", 0.5, "--seed", 0]
+    fit = ["--fit_num_epochs", 3]
+    name = "cvae-var0.5-obs0.5-num_epochs3-s0"
+    assert anonymize(roots, tmp_path, "--anonymizer", "cvae", *noise, *EPOCHS).status == 0
+    released = read(database.path("train", name))
+    assert released.meta["settings"]["observation_noise"] == 0.5
+    (checkpoint,) = (tmp_path / "ckpts").rglob("*.safetensors")
+    assert checkpoint.name == "cvae-num_epochs3-s0.safetensors"
+    before = checkpoint.read_bytes()
+    plain = anonymize(roots, tmp_path, "--anonymizer", "cvae", "--seed", 0, *EPOCHS)
+    assert plain.status == 0
+    assert "reusing" in plain.err
+    means = read(database.path("train", "cvae-num_epochs3-s0")).embeddings
+    assert means.var(0).mean() < released.embeddings.var(0).mean()
+
+    done = probing(roots, tmp_path, "--anonymizer", "cvae", *noise, *fit, *EPOCHS)
+    assert done.status == 0, done.err
+    assert result(tmp_path, f"digits_{name}.json")["inputs"]["release"] == released.fingerprint
+    online = ["--ckpt_root", tmp_path / "ckpts", "--sigma", 1, *noise, *fit, *EPOCHS]
+    done = probing(roots, tmp_path, *online, script="probing_noise_cvae")
+    assert done.status == 0, done.err
+    content = result(tmp_path, "digits_cvae-online-var0.5-obs0.5-num_epochs3-s0_sigma1.json")
+    assert content["settings"]["observation_noise"] == 0.5
+    assert checkpoint.read_bytes() == before
+    assert len(list((tmp_path / "ckpts").rglob("*.safetensors"))) == 1
+
+
+def test_observation_noise_of_a_latent_method(roots, tmp_path, database):
+    flags = ["--anonymizer", "latent-ksame", "--k", 5, "--seed", 0, *EPOCHS]
+    assert anonymize(roots, tmp_path, *flags).status == 0
+    assert anonymize(roots, tmp_path, *flags, "--observation_noise", 1).status == 0
+    plain, noisy = (
+        read(database.path("train", f"latent-ksame-5-{noise}num_epochs3-s0")).embeddings
+        for noise in ("", "obs1-")
+    )
+    assert plain.shape == noisy.shape
+    assert plain.var(0).mean() < noisy.var(0).mean()
+
+
+def test_a_bundle_s_decoder_has_the_observation_noise_of_its_release(roots, tmp_path, database):
+    noise = ["--variance", 0.5, "--observation_noise", 0.5, "--seed", 0, *EPOCHS]
+    place = [*roots, "--ckpt_root", tmp_path / "ckpts"]
+    folder, drawn = tmp_path / "bundle", tmp_path / "drawn.npz"
+    assert call("anonymize", *place, "--anonymizer", "cvae", *noise).status == 0
+    module = "src.bundle.__main__"
+    done = call(module, "create", *place, "--anonymizer", "cvae", *noise, "--output", folder)
+    assert done.status == 0, done.err
+    counts = np.bincount(read(database.path("train")).labels)
+    sample = ["sample", folder, "--output", drawn, "--seed", 3, "--class_counts", *counts]
+    assert call(module, *sample).status == 0
+    fresh = read(drawn)
+    released = read(database.path("train", "cvae-var0.5-obs0.5-num_epochs3-s0"))
+    assert fresh.fingerprint != released.fingerprint
+    # where the decoder is all but constant, what varies is the noise
+    ratio = fresh.embeddings.var(0) / np.maximum(released.embeddings.var(0), 1e-12)
+    assert np.abs(np.median(ratio) - 1) < 0.1
+    flags = ["--decoder", folder, "--seed", 0, "--sigma", 0, *EPOCHS]
+    done = probing(roots, tmp_path, *flags, script="probing_noise_cvae")
+    assert done.status == 0, done.err
+    (path,) = (tmp_path / "logs" / "digits" / "pixels").iterdir()
+    content = json.loads(path.read_text())
+    assert content["settings"]["observation_noise"] == 0.5
+    assert content["settings"]["variance"] == 0.5
 
 
 # One's own data.
@@ -247,6 +411,52 @@ FLAGS = [
     ("probing", ["--num_epochs", "1.5"], "'1.5' is not a whole number"),
     ("probing", ["--seed", "-1"], "--seed: -1 is below 0"),
     ("probing", ["--sigma", "1"], "unknown argument '--sigma'"),
+    ("probing", ["--head", "logit"], "unknown head 'logit'; did you mean 'logistic'"),
+    ("probing", ["--head", "svm"], "unknown head 'svm' (valid: adam, logistic)"),
+    ("probing", ["--clip", "0"], "--clip 0.0 must be greater than 0"),
+    ("probing", ["--clip", "-10"], "--clip -10.0 must be greater than 0"),
+    ("probing", ["--clip", "nan"], "--clip: nan is not finite"),
+    ("probing", ["--clip", "ten"], "--clip: 'ten' is not a number"),
+    (
+        "probing",
+        ["--head", "logistic", "-l", "0.1"],
+        "--learning_rate 0.1 has no effect with --head logistic",
+    ),
+    (
+        "probing_noise",
+        ["--head", "logistic", "--patience", "9", "--sigma", "1"],
+        "--patience 9 has no effect with --head logistic",
+    ),
+    (
+        "probing_noise_cvae",
+        ["--head", "logistic", "-e", "3", "--sigma", "1"],
+        "--num_epochs 3 has no effect with --head logistic",
+    ),
+    ("probing", ["--fit_clip", "10"], "unknown setting of identity 'clip' (valid: none)"),
+    (
+        "probing",
+        ["--anonymizer", "ksame", "--k", "5", "--observation_noise", "1"],
+        "unknown setting of ksame 'observation_noise' (valid: k, per_class",
+    ),
+    (
+        "probing_noise_cvae",
+        ["--sigma", "1", "--observation_noise", "-1"],
+        "--observation_noise -1.0 is below its minimum, 0",
+    ),
+    (
+        "probing_noise_cvae",
+        [
+            "--sigma",
+            "1",
+            "--anonymizer",
+            "dpcvae-online",
+            "--epsilon",
+            "8",
+            "--observation_noise",
+            "1",
+        ],
+        "unknown setting of dpcvae-online 'observation_noise'",
+    ),
     ("probing_noise", ["--sigma", "-1"], "--sigma: -1 is below 0"),
     ("probing_noise", ["--sigma", "nan"], "--sigma: nan is not finite"),
     ("probing_noise", [], "--sigma"),
@@ -266,6 +476,28 @@ FLAGS = [
         "larger than the 128 rows of class 0",
     ),
     ("anonymize", ["--anonymizer", "cvae", "--k", "5"], "unknown setting of cvae 'k' (valid: "),
+    (
+        "anonymize",
+        ["--anonymizer", "kSAME", "--k", "5", "--observation_noise", "1"],
+        "unknown setting of ksame 'observation_noise' (valid: k, per_class",
+    ),
+    (
+        "anonymize",
+        ["--anonymizer", "cvae", "--observation_noise", "-0.5"],
+        "--observation_noise -0.5 is below its minimum, 0",
+    ),
+    (
+        "anonymize",
+        ["--anonymizer", "cvae", "--observation_noise", "nan"],
+        "--observation_noise: nan is not finite",
+    ),
+    (
+        "anonymize",
+        ["--anonymizer", "latent-ksame", "--k", "5", "--observation_noise", "-1"],
+        "--observation_noise -1.0 is below its minimum, 0",
+    ),
+    ("anonymize", ["--anonymizer", "cvae", "--clip", "0"], "--clip 0.0 must be greater than 0"),
+    ("anonymize", ["--anonymizer", "cvae", "--head", "logistic"], "'--head'"),
     ("anonymize", ["--anonymizer", "cvae", "--kl_weight", "-1"], "--kl_weight -1.0 is below"),
     ("anonymize", ["--anonymizer", "cvae", "--hidden_dim", "0"], "--hidden_dim 0 is below"),
     ("create_db", ["--dataset", "digitz"], "unknown dataset 'digitz'; did you mean 'digits'"),

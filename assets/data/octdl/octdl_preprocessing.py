@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
+import re
 import shutil
 import sys
 from collections import Counter
@@ -95,9 +96,12 @@ def main() -> None:
 def read_labels(path: Path) -> list[Row]:
     """The rows of the labels file, in its order.
 
+    Blanks at the ends of a cell do not count, and `100` and `100.0` are one patient.
+
     Raises:
         MissingFileError: the file does not exist.
-        DataError: it is not such a table, or has a class that is not one of OCTDL's.
+        DataError: it is not such a table, lists an image twice, or has a class that is not one of
+            OCTDL's.
     """
     if not path.exists():
         raise MissingFileError(
@@ -113,20 +117,32 @@ def read_labels(path: Path) -> list[Row]:
     for column in Row._fields:
         if column not in columns:
             raise DataError(f"{path} has no column '{column}' (it has: {', '.join(columns)})")
-    rows: list[Row] = []
-    for row, entry in enumerate(table, start=2):
-        missing = [column for column in Row._fields if not entry.get(column)]
-        if missing:
-            raise DataError(f"{path}, row {row}: no value in column '{missing[0]}'")
-        if entry["disease"] not in CLASSES:
-            known = ", ".join(CLASSES)
-            raise DataError(
-                f"{path}, row {row}: disease '{entry['disease']}' is not one of {known}"
-            )
-        rows.append(Row(*(entry[column] for column in Row._fields)))
+    rows = [_row(entry, f"{path}, row {row}") for row, entry in enumerate(table, start=2)]
     if not rows:
         raise DataError(f"{path} has no rows")
+    counts = Counter(row.file_name for row in rows)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        first, second = [n for n, row in enumerate(rows, start=2) if row.file_name == twice[0]][:2]
+        raise DataError(
+            f"{path} lists {len(twice)} images more than once, the first '{twice[0]}' in rows "
+            f"{first} and {second}; a picture in two rows can be in two splits: keep one of them"
+        )
     return rows
+
+
+def _row(entry: dict[str, str | None], where: str) -> Row:
+    cells = {column: (entry.get(column) or "").strip() for column in Row._fields}
+    missing = [column for column, cell in cells.items() if not cell]
+    if missing:
+        raise DataError(f"{where}: no value in column '{missing[0]}'")
+    if cells["disease"] not in CLASSES:
+        known = ", ".join(CLASSES)
+        raise DataError(f"{where}: disease '{cells['disease']}' is not one of {known}")
+    patient = cells["patient_id"]
+    if re.fullmatch(r"\d+(\.0*)?", patient):  # as spreadsheets and pandas write numbers
+        patient = str(int(patient.partition(".")[0]))
+    return Row(cells["file_name"], cells["disease"], patient)
 
 
 def split_patients(rows: list[Row], seed: int) -> dict[str, list[Row]]:

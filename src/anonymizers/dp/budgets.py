@@ -12,6 +12,13 @@ from src.anonymizers.settings import PrivateSettings
 from src.core.errors import InputError
 
 SCALING_QUERIES = 3  # share the budget for scaling
+PUBLIC = (
+    "settings, number of features, class names (without names the largest label), number of "
+    "digits of the number of rows"
+)
+NOT_COVERED = (
+    "settings chosen by results on the rows; validation and test rows; metrics, audits and figures"
+)
 
 
 class Budget(NamedTuple):
@@ -58,14 +65,27 @@ def allot(settings: PrivateSettings, delta: float, *, public: bool) -> Budget:
 def delta(settings: PrivateSettings, rows: int) -> float:
     """The given δ, else the largest power of ten that is at most 1 / (10 n).
 
+    Of n only the number of digits decides whether a given δ is refused: a fit that fails would
+    otherwise tell of a row.
+
     Raises:
         InputError: it is not below 1/n, where releasing a random row would count as private.
     """
     if settings.delta is None:
         return 10.0 ** -(math.ceil(math.log10(rows)) + 1)
-    if settings.delta >= 1 / rows:
-        raise InputError(f"--delta {settings.delta:g} must be below 1/n = {1 / rows:.2g}")
+    digits = len(str(rows))
+    most = float(f"1e-{digits}")
+    if settings.delta > most:
+        raise InputError(
+            f"--delta {settings.delta:g} must be below 1/n: at most {most:g} for a number of rows "
+            f"of {digits} digits"
+        )
     return settings.delta
+
+
+def sensitivities(settings: PrivateSettings) -> dict[str, float]:
+    """What one row changes the sum of each mechanism by at most, in L2 norm."""
+    return {"class_counts": 1.0, "scaling": 1.0, "gradients": settings.max_grad_norm}
 
 
 def facts(
@@ -78,19 +98,18 @@ def facts(
 ) -> dict[str, Any]:
     """The guarantee and what it rests on; of the rows only their number, in delta's default."""
     error = accounting.tolerance(settings.epsilon)
-    parts: dict[str, Any] = {
-        name: {
+    whole = accounting.epsilon(spent, delta, eps_error=error)
+    parts: dict[str, Any] = {}
+    for name, part in budget.parts.items():
+        alone = accounting.epsilon(accounting.accountant((part,)), delta, eps_error=error)
+        parts[name] = {
             "noise_multiplier": part.noise_multiplier,
-            "epsilon_alone": accounting.epsilon(
-                accounting.accountant((part,)), delta, eps_error=error
-            ),
+            "epsilon_alone": min(alone, whole),  # no part costs more than all together
         }
-        for name, part in budget.parts.items()
-    }
     if bounds:
         parts["scaling"] = {"public_bounds": list(bounds)}
     return {
-        "epsilon": accounting.epsilon(spent, delta, eps_error=error),
+        "epsilon": whole,
         "delta": delta,
         "neighbours": "one row added or removed",
         "noise_multiplier": budget.gradients.noise_multiplier,
@@ -101,4 +120,6 @@ def facts(
         "budget": parts,
         "noise": noise,
         "validation_rows": "not used",
+        "public": PUBLIC,
+        "not_covered": NOT_COVERED,
     }

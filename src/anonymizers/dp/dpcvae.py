@@ -10,13 +10,20 @@ The stated (ε, δ) covers all that a release depends on in the training rows:
 
 Neighbouring datasets differ by one row, added or removed. Public are the settings, the number
 of features, the set of classes (their names in `meta`; the largest label only where it has none,
-or too few) and, only where delta is not given, the number of digits of n.
+or too few) and the number of digits of n.
 Validation rows are not used at all.
+
+Why that holds for arbitrary rows: each mechanism adds its noise to a sum that one row changes by
+at most the stated sensitivity, also where the row is huge, subnormal or not finite (`sums`,
+`gradients`). All else is computed from the noisy sums. Whether a fit ends, how many steps it
+takes and what it says depends on no row: what must be finite is made so by limits that are the
+same for all rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -24,19 +31,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from src.anonymizers.dp import accounting, budgets, keys, sums
-from src.anonymizers.dp.accounting import Mechanism
+from src.anonymizers.dp import accounting, budgets, gradients, keys, sums
 from src.anonymizers.dp.budgets import Budget
 from src.anonymizers.settings import PrivateSettings
 from src.core import progress, seeding
 from src.core.devices import Resources
-from src.core.errors import InputError
+from src.core.provenance import digest_arrays, versions
 from src.database import EmbeddingSet
 from src.networks.cvae import CVAE, Decoder
 
 PIXELS = "pixels"  # the backbone whose features are between 0 and 1 by definition
 CLASS_GAIN = 6.0  # on the decoder's initial class weights: noise then hides the class less
 AVERAGE_DECAY = 0.98  # of the running mean of weights, which costs no privacy
+LARGEST_WEIGHT = 1e4  # in size; no useful fit comes near, and finite rows are decoded below it
+ALGORITHM = 2  # raised where the same inputs give other numbers, so that those get other noise
 
 
 class PrivateFit(NamedTuple):
@@ -60,12 +68,19 @@ def fit(
     bounds = public_bounds(train, settings)
     budget = budgets.allot(settings, delta, public=bounds is not None)
     key = keys.secret(resources.ckpt_folder)
-    generator = keys.generator(key, train, settings, seed, resources.device)
-    rows = torch.from_numpy(train.embeddings).to(resources.device)
-    labels = torch.from_numpy(train.labels).to(resources.device)
-    classes = len(train.class_names)  # not by the largest label: it is private
-    y = F.one_hot(labels, classes).float()
-
+    origin = {
+        "rows": digest_arrays(train.embeddings, train.labels),
+        "classes": len(train.class_names),  # not by the largest label: it is private
+        "settings": dataclasses.asdict(settings.for_fit()),
+        "delta": delta,
+        "bounds": bounds,
+        "mechanisms": budget.parts,
+        "sensitivities": budgets.sensitivities(settings),
+        "algorithm": [ALGORITHM, resources.device.type, versions()["torch"]],
+    }
+    generator = keys.generator(key, origin, seed=seed, device=resources.device)
+    rows, labels = train.tensors(resources.device)
+    y = F.one_hot(labels, len(train.class_names)).float()
     counts = sums.noisy_sum(y, budget.counts.noise_multiplier, generator)
     counts = counts.round().clamp(min=1)  # no class is empty, whatever the noise
     if bounds is None:
@@ -83,7 +98,7 @@ def fit(
     model.decoder.noise_scale.copy_(high - low)
     model.decoder.variance = settings.variance
     model.decoder.observation_noise = settings.observation_std
-    x = model.scale(rows).clamp(0, 1)
+    x = model.scale(rows).clamp(0, 1).nan_to_num(nan=0)  # ∞ / ∞, of a row that is not finite
     model, spent = _train(model, x, y, settings, budget, generator)
     noise = keys.source(key, generator.device)
     facts = budgets.facts(settings, budget, spent, delta, bounds, noise)
@@ -108,59 +123,35 @@ def _train(
     """DP-SGD on x [n, D] in 0..1, y [n, C] → the mean of the last weights, the accountant.
 
     Sums of gradients are divided by the expected batch size, sampling rate · noisy number of rows,
-    whatever the size of a sample, which may be 0.
+    whatever the size of a sample, which may be 0. Weights that noise alone has driven far out are
+    limited, so that what is decoded is finite.
 
     Args:
         model: its decoder's class weights are the noisy counts.
-
-    Raises:
-        InputError: training diverged.
     """
-    _, rate, steps = budget.gradients
+    multiplier, rate, steps = budget.gradients
+    unit = settings.max_grad_norm / (rate * float(model.decoder.class_weights.sum()))
     with torch.no_grad():
         first = next(model.decoder.parameters())  # [hidden, latent + C]
         first[:, settings.latent_dim :] *= CLASS_GAIN
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    backward, optimizer = _private_steps(model, settings, budget.gradients, generator)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     spent = accounting.accountant((budget.counts, *filter(None, [budget.scaling])))
-    optimizer.attach_step_hook(spent.get_optimizer_hook_fn(rate))
+    precise = sums.wide(x.device)  # for chances far below float32's grid in 0..1
     for _ in progress.bar(range(steps), desc="DP-CVAE", unit="step"):
-        drawn = torch.rand(len(x), generator=generator, device=x.device) < rate
-        backward(_losses(model, x[drawn], y[drawn], settings, generator))
+        drawn = torch.rand(len(x), generator=generator, device=x.device, dtype=precise) < rate
+        losses = functools.partial(_losses, model, x[drawn], y[drawn], settings, generator)
+        clipped = gradients.clipped_sum(model, losses, settings.max_grad_norm)
+        for weights in model.parameters():
+            weights.grad = unit * sums.add_noise(clipped[weights], multiplier, generator)
+        spent.step(noise_multiplier=multiplier, sample_rate=rate)
         optimizer.step()
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights.clamp_(-LARGEST_WEIGHT, LARGEST_WEIGHT)
         averaged.update_parameters(model)
     mean: CVAE = averaged.module  # type: ignore[assignment]
-    if not all(bool(weights.isfinite().all()) for weights in mean.parameters()):
-        raise InputError(
-            f"DP-CVAE diverged; a smaller --learning_rate than {settings.learning_rate:g} may help"
-        )
     return mean, spent
-
-
-def _private_steps(
-    model: CVAE, settings: PrivateSettings, gradients: Mechanism, generator: torch.Generator
-) -> tuple[Callable[[Tensor], None], Any]:
-    """A backward pass for losses of rows [m] that clips each row's gradient, and its optimizer.
-
-    Ghost clipping (Li et al., ICLR 2022): one pass for the norm of each row's gradient, one for
-    the clipped sum, so that no row's gradient is ever held.
-    """
-    ghost = accounting.opacus("utils.fast_gradient_clipping_utils")
-    clipped = ghost.GradSampleModuleFastGradientClipping(
-        model, loss_reduction="sum", max_grad_norm=settings.max_grad_norm
-    )
-    optimizer = ghost.DPOptimizerFastGradientClipping(
-        torch.optim.Adam(model.parameters(), lr=settings.learning_rate),
-        noise_multiplier=gradients.noise_multiplier,
-        max_grad_norm=settings.max_grad_norm,
-        expected_batch_size=gradients.sampling_rate * float(model.decoder.class_weights.sum()),
-        generator=generator,
-    )
-
-    def backward(losses: Tensor) -> None:
-        ghost.DPTensorFastGradientClipping(clipped, optimizer, losses, "sum").backward()
-
-    return backward, optimizer
 
 
 def _losses(
@@ -169,5 +160,4 @@ def _losses(
     """The objective of each row [m] with fresh latent noise."""
     noise = torch.randn(len(x), settings.latent_dim, generator=generator, device=x.device)
     kl_weight, prior_variance = settings.kl_weight, settings.prior_variance
-    x.requires_grad_()  # unused, but torch warns where hooks on gradients meet inputs without
     return model.loss_rows(x, y, noise, kl_weight=kl_weight, prior_variance=prior_variance)

@@ -16,8 +16,11 @@ def wide(device: torch.device) -> torch.dtype:
 
 
 def norms(rows: Tensor) -> Tensor:
-    """L2 norms [n] of rows [n, k]; of finite rows finite, as no square overflows in float64."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=wide(rows.device))
+    """L2 norms [n] of rows [n, k], exact where squares are out of float32's range."""
+    lengths = rows.norm(dim=1).to(wide(rows.device))  # fast
+    odd = ~((lengths > 1e-15) & (lengths < 1e15))
+    lengths[odd] = torch.linalg.vector_norm(rows[odd], dim=1, dtype=lengths.dtype)
+    return lengths
 
 
 def add_noise(total: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:

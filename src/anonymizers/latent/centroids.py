@@ -57,8 +57,10 @@ def centroids(
 ) -> Centroids:
     """Encoder means of the training rows, grouped by k within each class and averaged.
 
+    Where `train.persons` is known, each centroid is of k different persons.
+
     Raises:
-        InputError: k is larger than the number of rows of a class.
+        InputError: k is larger than the number of rows, or of persons, of a class.
     """
     model = cvae.fit(train, val, settings, seed=seed, resources=resources)
     rows = torch.from_numpy(train.embeddings).to(resources.device)
@@ -66,7 +68,7 @@ def centroids(
     with torch.no_grad():
         y = F.one_hot(classes, train.num_classes).float()
         means = model.posterior(model.scale(rows), y)[0].cpu().numpy()
-    encoded = EmbeddingSet(means, train.labels, train.meta)
+    encoded = EmbeddingSet(means, train.labels, train.meta, train.persons)
     members = ksame.groups(encoded, k, per_class=True, resources=resources)
     latents = means[members].mean(axis=1, dtype=np.float64).astype(np.float32)
     return Centroids(

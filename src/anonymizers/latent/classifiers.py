@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,14 +31,16 @@ LOGITS = 1 << 26  # held at once when held-out rows are judged
 def fit_identity(
     train: EmbeddingSet, *, jitter: float, seed: int, resources: Resources
 ) -> Classifier:
-    """A frozen classifier with one class per training row, trained on freshly jittered rows.
+    """A frozen classifier with one class per person, trained on freshly jittered rows.
+
+    Where `train.persons` is not known, each row is a person of its own.
 
     Args:
         jitter: standard deviation of the Gaussian noise, in each feature's standard deviations.
     """
     rows, _ = train.tensors(resources.device)
-    identities = torch.arange(len(rows), device=rows.device)
-    model = _initial(rows, len(rows), seed, "identity")
+    identities = _identities(train, rows.device)
+    model = _initial(rows, int(identities.max()) + 1, seed, "identity")
     held_out = _jittered(
         model, rows, jitter, seeding.generator(seed, "identity/stop", rows.device)
     )
@@ -48,6 +51,8 @@ def fit_identity(
             yield _jittered(model, part, jitter, generator), own
 
     inputs = {"train": train.fingerprint, "jitter": jitter, "seed": seed}
+    if train.persons is not None:
+        inputs["identities"] = model.outputs
     name = f"identity-jitter{number_name(jitter)}"
     return _fit(model, batches, (held_out, identities), name, inputs, resources)
 
@@ -61,18 +66,26 @@ def fit_task(
     generator = seeding.generator(seed, "task/fit", rows.device)
     batches = partial(training.shuffled, len(rows), BATCH_SIZE, generator, rows, labels)
     inputs = {"train": train.fingerprint, "val": val.fingerprint, "seed": seed}
-    held_out = val.tensors(resources.device)
-    return _fit(model, batches, held_out, "task", inputs, resources)
+    known = val.labels < train.num_classes  # a named class may have validation rows alone
+    x, y = val.tensors(resources.device)
+    return _fit(model, batches, (x[known], y[known]), "task", inputs, resources)
 
 
 def identity_accuracy(
     model: Classifier, train: EmbeddingSet, *, jitter: float, seed: int
 ) -> float:
-    """The share of training rows identified under jitter that no training has seen."""
+    """The share of training rows whose person is found under jitter that no training has seen."""
     rows, _ = train.tensors(model.mean.device)
     generator = seeding.generator(seed, "identity/held-out", rows.device)
     unseen = _jittered(model, rows, jitter, generator)
-    return _accuracy(model, unseen, torch.arange(len(rows), device=rows.device))
+    return _accuracy(model, unseen, _identities(train, rows.device))
+
+
+def _identities(train: EmbeddingSet, device: torch.device) -> Tensor:
+    """The number of each row's person, 0..persons-1 (n,) int64."""
+    if train.persons is None:
+        return torch.arange(len(train), device=device)
+    return torch.from_numpy(np.unique(train.persons, return_inverse=True)[1]).to(device)
 
 
 def task_accuracy(model: Classifier, data: EmbeddingSet) -> float:

@@ -45,15 +45,15 @@ def release(
     identity, task = _classifiers(train, val, settings, seed=seed, resources=resources)
     known = _known(identity, train, settings.identity_jitter, seed)
     networks = Networks(pairs.decoder.embed, identity, task)
-    walked = walk(pairs, networks, settings, len(train))
+    walked = walk(pairs, networks, settings, identity.outputs)
     straight = walks.linear(pairs.starts, pairs.ends, settings.path_points)
     released = lines.draw(walked, pairs, train, settings.observation_noise, seed=seed)
     facts = {
         **released.facts,
         "identity_accuracy": known,
         "task_accuracy": classifiers.task_accuracy(task, val),
-        "straight_losses": _mean_losses(straight, pairs.labels, networks, len(train)),
-        "walked_losses": _mean_losses(walked, pairs.labels, networks, len(train)),
+        "straight_losses": _mean_losses(straight, pairs.labels, networks, identity.outputs),
+        "walked_losses": _mean_losses(walked, pairs.labels, networks, identity.outputs),
     }
     return released._replace(facts=facts)
 

@@ -16,12 +16,14 @@ TORCHVISION = ("aircraft", "dtd", "oxford-pets", "stl10")
 MEDMNIST = (*medmnist_sets.FLAGS, *medmnist_sets.UNSUITED)
 NAMES = ("digits", "octdl", *TORCHVISION, *medmnist_sets.FLAGS, *medimeta.TASKS)
 SHARED_FOLDERS = ("medimeta", "medmnist")  # of several datasets, so they are none themselves
+STORES = ("fgvc-aircraft-2013b", "oxford-iiit-pet", "stl10_binary")  # likewise, of torchvision
+TAKEN = {*SHARED_FOLDERS, *STORES, *NAMES, *MEDMNIST}
 OCTDL_SCRIPT = "assets/data/octdl/octdl_preprocessing.py"
 
 
 def names(root: Path) -> list[str]:
     """Every name `load` knows: the built-in ones and those in `root` and `root/medimeta`."""
-    own = {path.parent.name for path in root.glob("*/train")}
+    own = {path.name for path in root.glob("[!.]*") if _is_own(path.name, root)}
     own |= {path.parent.name for path in root.glob("medimeta/*/info.yaml")}
     return sorted(own | set(NAMES))
 
@@ -33,7 +35,12 @@ def require_known(name: str, root: Path) -> None:
 
 
 def load(
-    name: str, *, root: Path, image_size: int | None = None, task: str | None = None
+    name: str,
+    *,
+    root: Path,
+    image_size: int | None = None,
+    task: str | None = None,
+    window: tuple[float, float] | None = None,
 ) -> ImageSplits:
     """The three splits of a dataset; missing files are downloaded where that is possible.
 
@@ -42,13 +49,19 @@ def load(
         root: the folder that holds datasets.
         image_size: the size, in pixels, of MedMNIST's images; other datasets ignore it.
         task: the MedIMeta task whose labels are used.
+        window: the grey values that become black and white, of own images of more than 8 bits.
 
     Raises:
         UnknownNameError: the dataset or task does not exist.
-        InputError: the dataset does not come in that size, or has no tasks.
+        InputError: the name is a built-in one and that of an own folder; or the dataset does not
+            come in that size, or has no tasks, or no use for a window.
         MissingFileError: files are missing and cannot be downloaded; says which go where.
         DataError: files are damaged or contradict each other.
     """
+    _require_one_meaning(name, root)
+    of_files = name == "octdl" or (_is_own(name, root) and not _is_medimeta(name, root, task))
+    if window and name in names(root) and not of_files:
+        raise InputError(f"--window has no effect: '{name}' is not a folder of your own images")
     if _is_medimeta(name, root, task):
         return medimeta.load(name, root, task)
     if task:
@@ -63,7 +76,7 @@ def load(
         return torchvision_sets.load(name, root)
     if name in MEDMNIST:
         return medmnist_sets.load(name, root, image_size)
-    return _from_folder(name, root)
+    return _from_folder(name, root, window)
 
 
 def _is_medimeta(name: str, root: Path, task: str | None) -> bool:
@@ -77,11 +90,31 @@ def _is_medimeta(name: str, root: Path, task: str | None) -> bool:
 
 
 def _is_own(name: str, root: Path) -> bool:
-    return name not in SHARED_FOLDERS and (root / name).is_dir()
+    return name not in TAKEN and (root / name).is_dir()
 
 
-def _from_folder(name: str, root: Path) -> ImageSplits:
-    from src.embedding.datasets import folders
+def _require_one_meaning(name: str, root: Path) -> None:
+    """Raise InputError where a folder of one's own has a name that is taken."""
+    folder = Path(root, name)
+    if name not in TAKEN or not folder.is_dir():
+        return
+    from src.embedding.datasets.finding import entries, is_folder, split_of
+
+    found = [entry.name for entry in entries(folder) if is_folder(entry)]
+    if name in ("octdl", "medimeta"):  # what lies in them has names of its own
+        foreign = [inner for inner in found if split_of(inner)]
+    else:
+        foreign = [inner for inner in found if (name, inner) != ("dtd", "dtd")]
+    if foreign and name not in STORES:
+        raise InputError(
+            f"'{name}' is ambiguous: the name is built in, and {folder} has folders of your own "
+            f"({', '.join(foreign[:3])}); rename it, for example to {root / f'my_{name}'}, and "
+            f"pass --dataset my_{name}"
+        )
+
+
+def _from_folder(name: str, root: Path, window: tuple[float, float] | None) -> ImageSplits:
+    from src.embedding.datasets import own
 
     if name == "octdl":
         prepared = root / "octdl" / "dataset_1"
@@ -90,9 +123,9 @@ def _from_folder(name: str, root: Path) -> ImageSplits:
                 f"{prepared} does not exist; fetch OCTDL (doi.org/10.1038/s41597-024-03182-7) "
                 f"and prepare it with: python {OCTDL_SCRIPT} --output {prepared}"
             )
-        return folders.load(prepared)
+        return own.load(prepared, window)
     if _is_own(name, root):
-        return folders.load(root / name)
+        return own.load(root / name, window)
     raise _unknown(name, root)
 
 

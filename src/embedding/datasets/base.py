@@ -1,4 +1,4 @@
-"""Datasets of images, and how an image becomes numbers.
+"""Datasets of images.
 
 Images are grey ('L', or 'F' with values 0..1 where 8 bits do not hold them) or colour ('RGB').
 """
@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from src.core.errors import DataError
-from src.core.files import reading
 from src.database import SPLITS
-
-VAL_FRACTION = 0.1
-SPLIT_SEED = 12345  # of every split that the data's publishers did not make
-
-_LARGEST_16_BIT = 65535
+from src.embedding.datasets import decoding
+from src.embedding.datasets.decoding import Window, simplified, to_rgb
+from src.embedding.datasets.splitting import VAL_FRACTION, hold_out
 
 
 class Images(Protocol):
@@ -33,23 +30,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images that are files of their own."""
+    """Images that are files of their own; `window` is for those of more than 8 bits."""
 
     paths: Sequence[Path]
+    window: Window | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        path, complaint = self.paths[index], "is not an image that can be read"
-        with reading(path, complaint):
-            try:
-                image = Image.open(path)
-            except UnidentifiedImageError as error:  # its text would name the path again
-                raise DataError(f"{path} {complaint}: no known format") from error
-            with image:
-                image.load()
-                return simplified(image)
+        return decoding.read(self.paths[index], self.window)
 
 
 @dataclass(frozen=True)
@@ -106,26 +96,12 @@ class ImageSet:
         return to_rgb(image) if self.rgb else image
 
     def hold_out(self, fraction: float = VAL_FRACTION) -> tuple[ImageSet, ImageSet]:
-        """Split by class into (images kept, images held out), each in shuffled order.
+        """Split by class into (images kept, images held out), as `splitting.hold_out`.
 
         Raises:
             DataError: too few images for every class to be in both parts.
         """
-        from sklearn.model_selection import train_test_split
-
-        labels = self.labels
-        try:
-            kept, held_out = train_test_split(
-                np.arange(len(labels)),
-                test_size=fraction,
-                random_state=SPLIT_SEED,
-                stratify=labels,
-            )
-        except ValueError as error:
-            raise DataError(
-                f"{len(labels)} images of {len(np.unique(labels))} classes are too few to hold "
-                f"out {fraction:.0%} of them with every class in both parts: {error}"
-            ) from error
+        kept, held_out = hold_out(self.labels, fraction)
         return self._subset(kept), self._subset(held_out)
 
     def _subset(self, rows: np.ndarray) -> ImageSet:
@@ -166,43 +142,3 @@ class ImageSplits:
             if len(unseen):
                 unknown = self.class_names[unseen[0]]
                 raise DataError(f"{where}: class '{unknown}' does not occur in train")
-
-
-def simplified(image: Image.Image) -> Image.Image:
-    """The decoded image in mode 'L', 'F' with values 0..1, or 'RGB'; transparency is dropped.
-
-    Raises:
-        ValueError: grey values without a known range (32 bits; floats outside 0..1).
-    """
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode in ("1", "LA", "La"):
-        return image.convert("L")
-    if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image, np.float32)
-        values = values if image.mode == "F" else values / np.float32(_LARGEST_16_BIT)
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError("grey values are neither 8 nor 16 bits nor floats in 0..1")
-        return Image.fromarray(values)
-    if image.mode in ("P", "PA"):  # a transparent colour of the palette has to become alpha first
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode 'RGB', 8 bits per channel; grey becomes three equal channels.
-
-    Pillow's own conversion of mode 'F' clips values to 0..255 instead of scaling them.
-    """
-    image = simplified(image)
-    if image.mode == "F":
-        image = Image.fromarray(np.rint(np.asarray(image) * 255).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def to_array(image: Image.Image) -> np.ndarray:
-    """The image as (channels, h, w) float32 in 0..1: one channel if it is grey, else three."""
-    image = simplified(image)
-    values = np.asarray(image, np.float32)
-    values = values if image.mode == "F" else values / np.float32(255)
-    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.embedding.datasets.base import SPLIT_SEED, ImageArray, ImageSet, ImageSplits
+from src.embedding.datasets.base import ImageArray, ImageSet, ImageSplits
+from src.embedding.datasets.splitting import SPLIT_SEED, TEST_FRACTION
 
-TEST_FRACTION = 0.2
 WHITE = 16  # grey values are 0..16
 
 

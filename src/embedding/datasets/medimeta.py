@@ -7,16 +7,16 @@ MedIMeta's own package would bring a training framework along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from src.core.arrays import checked_labels
+from src.core.configs import read_yaml
 from src.core.errors import (
     DataError,
     InputError,
@@ -27,37 +27,60 @@ from src.core.errors import (
 from src.core.files import reading
 from src.database import SPLITS
 from src.embedding.datasets.base import ImageFiles, Images, ImageSet, ImageSplits
+from src.embedding.datasets.pixels import Layout, layout
 
 TASKS = {"organs_axial": "organ label", "skinl_derm": "Diagnosis grouped"}
+BLOCK = 256  # images read at once
 SINGLE_LABEL = ("BINARY_CLASSIFICATION", "MULTICLASS_CLASSIFICATION", "ORDINAL_REGRESSION")
 
 
 @dataclass(frozen=True)
 class Hdf5Images:
-    """Rows of the array `images`, (n, h, w, channels) uint8, of an HDF5 file.
+    """Rows of the array `images`, (n, h, w, channels), of an HDF5 file.
 
     The file is opened for each image: an open one cannot be shared with worker processes.
     """
 
     path: Path
     rows: np.ndarray
+    layout: Layout
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Image.Image:
-        try:
-            import h5py
-        except ImportError as error:
-            raise MissingPackageError(
-                f"reading {self.path} needs h5py: pip install h5py "
-                f"(or unpack the images to {self.path.parent / 'images'})"
-            ) from error
         row = int(self.rows[index])
-        with reading(self.path, f"has no readable image {row}"):
-            with h5py.File(self.path, "r") as file:
-                pixels = np.asarray(file["images"][row])
-            return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        with reading(self.path, f"has no readable image {row}"), _hdf5(self.path) as file:
+            return self.layout.image(np.asarray(file["images"][row]))
+
+
+def _hdf5(path: Path) -> Any:
+    """The open file.
+
+    Raises:
+        MissingPackageError: h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingPackageError(
+            f"reading {path} needs h5py: pip install h5py "
+            f"(or unpack the images to {path.parent / 'images'})"
+        ) from error
+    return h5py.File(path, "r")
+
+
+def _layout(path: Path) -> Layout:
+    """How the file's images are stored."""
+    with reading(path, "has no readable array 'images'"), _hdf5(path) as file:
+        images = file["images"]
+
+        def extremes() -> tuple[float, float]:
+            blocks = (images[i : i + BLOCK] for i in range(0, len(images), BLOCK))
+            low, high = zip(*((block.min(), block.max()) for block in blocks), strict=True)
+            return float(min(low)), float(max(high))
+
+        return layout(str(path), images.shape, images.dtype, extremes)
 
 
 def load(name: str, root: Path, task: str | None) -> ImageSplits:
@@ -78,17 +101,18 @@ def load(name: str, root: Path, task: str | None) -> ImageSplits:
     class_names = _class_names(folder / "info.yaml", name, task)
     path = folder / "task_labels" / f"{task}.npy"
     labels = checked_labels(path, _read_array(path))
+    images = _reader(folder)
     splits = {}
     for split in SPLITS:
         rows = _rows(folder / "splits" / f"{split}.txt", len(labels))
-        splits[split] = ImageSet(_images(folder, rows), labels[rows], rgb=True)
+        splits[split] = ImageSet(images(rows), labels[rows], rgb=True)
     facts = {"source": f"MedIMeta {name}", "task": task}
     return ImageSplits(**splits, class_names=class_names, facts=facts)
 
 
 def _class_names(path: Path, name: str, task: str | None) -> list[str]:
     with reading(path, "does not list tasks as MedIMeta does"):
-        info: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        info = read_yaml(path)  # in which a class called `no` is not False
         tasks = {entry["task_name"]: entry for entry in info["tasks"]}
     if task is None:
         raise InputError(f"{name} needs --task NAME (valid: {', '.join(sorted(tasks))})")
@@ -127,9 +151,12 @@ def _rows(path: Path, count: int) -> np.ndarray:
     return rows
 
 
-def _images(folder: Path, rows: np.ndarray) -> Images:
+def _reader(folder: Path) -> Callable[[np.ndarray], Images]:
+    """What gives the images of some rows, from the form in which they are there."""
     if (folder / "images").is_dir():
-        return ImageFiles([folder / "images" / f"{row:06d}.tiff" for row in rows])
-    if (folder / "images.hdf5").exists():
-        return Hdf5Images(folder / "images.hdf5", rows)
+        return lambda rows: ImageFiles([folder / "images" / f"{row:06d}.tiff" for row in rows])
+    path = folder / "images.hdf5"
+    if path.exists():
+        found = _layout(path)
+        return lambda rows: Hdf5Images(path, rows, found)
     raise MissingFileError(f"{folder} has neither the folder 'images' nor 'images.hdf5'")

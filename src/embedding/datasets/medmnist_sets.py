@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,11 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 from PIL import Image
 
 from src.core.arrays import checked_labels
-from src.core.errors import InputError
+from src.core.errors import DataError, InputError, MissingFileError
 from src.core.files import reading
 from src.database import SPLITS
 from src.embedding.datasets.base import ImageSet, ImageSplits
+from src.embedding.datasets.pixels import Layout, layout
 from src.embedding.downloads import fetch
 
 _DAMAGED = "is incomplete or damaged (delete it to have it downloaded again)"
@@ -37,6 +39,8 @@ UNSUITED = {
     },
 }
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class NpzImages:
@@ -47,29 +51,36 @@ class NpzImages:
 
     path: Path
     key: str
-
-    @cached_property
-    def _count(self) -> int:
-        header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
-        with (
-            reading(self.path, _DAMAGED),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(f"{self.key}.npy") as member,
-        ):
-            shape = header[read_magic(member)](member)[0]  # the pixels are not read
-        return int(shape[0])
+    count: int
+    layout: Layout
 
     @cached_property
     def _array(self) -> np.ndarray:
-        with reading(self.path, _DAMAGED), np.load(self.path, allow_pickle=False) as arrays:
-            array: np.ndarray = arrays[self.key]
-            return array
+        return _read(self.path, self.key)
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __getitem__(self, index: int) -> Image.Image:
-        return Image.fromarray(self._array[index])
+        return self.layout.image(self._array[index])
+
+
+def _read(path: Path, key: str) -> np.ndarray:
+    with reading(path, _DAMAGED), np.load(path, allow_pickle=False) as arrays:
+        array: np.ndarray = arrays[key]
+        return array
+
+
+def _header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array; its values are not read."""
+    header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+    with (
+        reading(path, _DAMAGED),
+        zipfile.ZipFile(path) as archive,
+        archive.open(f"{key}.npy") as member,
+    ):
+        shape, _, dtype = header[read_magic(member)](member)
+    return shape, dtype
 
 
 def load(name: str, root: Path, image_size: int | None) -> ImageSplits:
@@ -78,7 +89,7 @@ def load(name: str, root: Path, image_size: int | None) -> ImageSplits:
     Raises:
         InputError: its images do not have one label each, or do not come in that size.
         MissingFileError: the file cannot be downloaded.
-        DataError: the file is damaged.
+        DataError: the file is damaged, or its images are of another size than its name says.
     """
     if name in UNSUITED:
         raise InputError(
@@ -92,17 +103,62 @@ def load(name: str, root: Path, image_size: int | None) -> ImageSplits:
     from medmnist.info import INFO
 
     info: dict[str, Any] = INFO[name]
-    suffix = "" if size == SIZES[0] else f"_{size}"
-    path = root / "medmnist" / f"{name}{suffix}.npz"
+    path = _file(root, name, size)
     if not path.exists():
-        fetch(info[f"url{suffix}"], path, info[f"MD5{suffix}"])
+        suffix = _suffix(size)
+        try:
+            fetch(info[f"url{suffix}"], path, info[f"MD5{suffix}"])
+        except MissingFileError as error:
+            there = [s for s in SIZES if _file(root, name, s).exists()]
+            hint = f"; its images of {there[0]} px exist: --image_size {there[0]}" if there else ""
+            raise MissingFileError(f"{error}{hint}") from error
     with reading(path, _DAMAGED), np.load(path, allow_pickle=False) as arrays:
         labels = {split: checked_labels(path, arrays[f"{split}_labels"]) for split in SPLITS}
+    counts = {split: len(labels[split]) for split in SPLITS}
+    if counts != info["n_samples"]:
+        log.warning("%s has %s images; MedMNIST lists %s", path, counts, info["n_samples"])
     return ImageSplits(
         **{
-            split: ImageSet(NpzImages(path, f"{split}_images"), labels[split], name in RGB)
-            for split in SPLITS
+            split: ImageSet(images, labels[split], name in RGB)
+            for split, images in _images(path, size).items()
         },
         class_names=[info["label"][str(c)] for c in range(len(info["label"]))],
         facts={"source": f"MedMNIST {name}", "image_size": size},
     )
+
+
+def _suffix(size: int) -> str:
+    return "" if size == SIZES[0] else f"_{size}"
+
+
+def _file(root: Path, name: str, size: int) -> Path:
+    return root / "medmnist" / f"{name}{_suffix(size)}.npz"
+
+
+def _images(path: Path, size: int) -> dict[str, NpzImages]:
+    """The images of the splits, of the size that the name says.
+
+    Raises:
+        DataError: they are of another size, or not images.
+    """
+    images = {}
+    for split in SPLITS:
+        key = f"{split}_images"
+        shape, dtype = _header(path, key)
+        found = layout(f"{path}, {key},", shape, dtype, lambda: _extremes(path))
+        if found.size != (size, size):
+            height, width = found.size
+            named = f"{size} x {size} px, as its name says"
+            right = path.with_name(f"{path.stem.partition('_')[0]}{_suffix(height)}.npz")
+            advice = f"; name it {right} and pass --image_size {height}" * (height in SIZES)
+            raise DataError(
+                f"{path} holds images of {height} x {width} px, not of {named}{advice}"
+            )
+        images[split] = NpzImages(path, key, shape[0], found)
+    return images
+
+
+def _extremes(path: Path) -> tuple[float, float]:
+    """The smallest and the largest value of all splits: one range for all."""
+    arrays = [_read(path, f"{split}_images") for split in SPLITS]
+    return min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)

@@ -14,14 +14,8 @@ from torchvision import datasets
 from src.core.errors import DataError, MissingFileError, OutputError
 from src.core.files import reading
 from src.database import SPLITS
-from src.embedding.datasets.base import (
-    SPLIT_SEED,
-    ImageArray,
-    ImageFiles,
-    Images,
-    ImageSet,
-    ImageSplits,
-)
+from src.embedding.datasets.base import ImageArray, ImageFiles, Images, ImageSet, ImageSplits
+from src.embedding.datasets.splitting import SPLIT_SEED
 from src.embedding.downloads import fetch, unpack
 
 

@@ -3,6 +3,7 @@
 import math
 
 import dp_accounting
+import numpy as np
 import torch
 from dp_accounting import pld
 from scipy.stats import norm
@@ -10,7 +11,8 @@ from scipy.stats import norm
 from src.anonymizers import methods
 from src.anonymizers.dp.accounting import Mechanism
 from src.core.devices import Resources
-from src.database import EmbeddingSet
+from src.database import Database, EmbeddingSet, read
+from tests.support import call
 
 CPU = Resources(torch.device("cpu"))
 
@@ -58,3 +60,29 @@ def gaussian_delta(multiplier, epsilon):
     return norm.cdf(shift - epsilon * multiplier) - math.exp(epsilon) * norm.cdf(
         -shift - epsilon * multiplier
     )
+
+
+def database_of(root, rows, labels):
+    """A database with these training rows and ten harmless ones in each of the other splits."""
+    meta = {"dataset": "made", "backbone": "up"}
+    rng = np.random.default_rng(0)
+    other = EmbeddingSet(
+        rng.standard_normal((10, rows.shape[1]), np.float32), np.arange(10) % 2, meta
+    )
+    train = EmbeddingSet(rows.astype(np.float32), labels, meta)
+    database = Database(root, "made", "up")
+    for split, data in (("train", train), ("val", other), ("test", other)):
+        database.write(split, data)
+    return database
+
+
+def fit_at_the_command_line(root, rows, *flags):
+    """What anonymize.py says of rows of two classes, and the release if there is one."""
+    database = database_of(root, rows, np.arange(len(rows)) % 2)
+    done = call(
+        "anonymize", "--dataset", "made", "--backbone", "up", "--database_root", root,
+        "--ckpt_root", root / "ckpts", "--device", "cpu", "--anonymizer", "dpcvae",
+        "--epsilon", 1, "--delta", 1e-5, "--seed", 0, *flags,
+    )  # fmt: skip
+    paths = [*database.folder.glob("train_*.npz")]
+    return done, read(paths[0]) if paths else None

@@ -1,5 +1,6 @@
 import sys
 
+import numpy as np
 import pytest
 
 from src.anonymizers.dp import accounting
@@ -47,6 +48,32 @@ def test_the_noise_spends_the_budget_and_no_more(target):
     )
     spent = google_epsilon(*beside, Mechanism(multiplier, 0.2, 50), delta=1e-6)
     assert 0.85 * target < spent <= target
+
+
+@pytest.mark.parametrize("steps", [1, 1000, 100_000, 1_000_000])
+@pytest.mark.parametrize("multiplier", [0.5, 10.0])
+def test_rounding_is_part_of_the_bound(multiplier, steps):
+    """Many steps without sampling are one with less noise, whose delta is known exactly."""
+    for delta in (1e-5, 1e-8, accounting.smallest_delta(steps)):
+        many = Mechanism(multiplier * steps**0.5, steps=steps)
+        stated = accounting.epsilon(accounting.accountant((many,)), delta)
+        assert gaussian_delta(multiplier, stated) <= delta
+    assert accounting.epsilon(accounting.accountant((many,)), 0.99 * delta) == np.inf
+
+
+def test_what_would_take_too_long_has_a_wider_bound(monkeypatch):
+    def stated(steps):
+        many = Mechanism(2.0 * steps**0.5, steps=steps)
+        return accounting.epsilon(accounting.accountant((many,)), 1e-5, eps_error=1e-3)
+
+    exact = stated(1)
+    assert exact < stated(1_000_000) < exact + 0.2
+    assert accounting.epsilon(accounting.accountant((Mechanism(0.01),)), 1e-5) == np.inf
+
+
+def test_a_delta_that_is_too_small_for_the_accountant():
+    with pytest.raises(InputError, match=r"--delta 1e-13 is too small.* below 5e-13 over 100 st"):
+        accounting.noise_multiplier(1.0, 1e-13, steps=100)
 
 
 def test_a_budget_that_is_spent_already():

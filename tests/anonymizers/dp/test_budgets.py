@@ -62,5 +62,24 @@ def test_the_default_delta_is_below_one_in_ten_n(rows, delta):
 
 
 def test_a_delta_that_would_allow_to_release_a_row(digits):
-    with pytest.raises(InputError, match=r"--delta 0.001 must be below 1/n = 0.00077"):
+    with pytest.raises(InputError, match=r"--delta 0.001 must be below 1/n: at most 0.0001"):
         anonymize(digits, delta=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 99, 1234, 60_000, 99_999, 100_000])
+def test_whether_a_delta_is_refused_tells_of_no_row(rows):
+    """Except for the number of digits: with one row more or less, delta stays below 1/n."""
+    most = 10.0 ** -len(str(rows))
+    assert budgets.delta(short(delta=most), rows) == most < 1 / rows
+    for count in {rows, 10 ** (len(str(rows)) - 1), 10 ** len(str(rows)) - 1}:
+        assert budgets.delta(short(delta=most), count) == most
+        with pytest.raises(InputError, match="must be below 1/n"):
+            budgets.delta(short(delta=most * 1.001), count)
+
+
+def test_facts_say_what_is_public_and_what_is_not_covered(digits):
+    facts = anonymize(digits).meta["facts"]
+    for word in ("settings", "features", "class names", "digits of the number of rows"):
+        assert word in facts["public"]
+    for word in ("chosen by results", "validation and test rows", "metrics", "audits", "figures"):
+        assert word in facts["not_covered"]

@@ -1,5 +1,6 @@
 """The private fit: the gradients' clipping and noise, what a release consists of, the scripts."""
 
+import dataclasses
 import json
 import sys
 
@@ -7,46 +8,51 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
 
 from src.anonymizers import cvae, methods
-from src.anonymizers.dp import accounting, budgets, dpcvae
+from src.anonymizers.dp import accounting, budgets, dpcvae, sums
 from src.anonymizers.dp.accounting import Mechanism
 from src.core import seeding
 from src.core.errors import InputError
 from src.database import EmbeddingSet, read
 from src.networks.cvae import CVAE
 from src.probing import head
-from tests.anonymizers.dp.support import CPU, anonymize, short, without_meta
+from tests.anonymizers.dp.support import (
+    CPU,
+    anonymize,
+    short,
+    without_meta,
+)
 from tests.support import call, files_below
 
 
 class Training:
-    """One DP-SGD step on given rows, and what opacus made of them before and after the noise."""
+    """DP-SGD steps on given rows, and the sums before and after the noise."""
 
     settings = methods.DPCVAE(epsilon=1.0, max_grad_norm=0.5, hidden_dim=16, latent_dim=2)
 
-    def __init__(self, x, y, monkeypatch, *, rate=1.0, steps=1, noise=3.0):
-        self.x, self.y, self.sums, self.noisy = x, y, [], []
-        optimizers = accounting.opacus("optimizers")
-        original = optimizers.DPOptimizerFastGradientClipping.add_noise
+    def __init__(self, x, y, monkeypatch, gradients=Mechanism(3.0), values=None):  # noqa: B008
+        self.sums, self.noisy, original = [], [], sums.add_noise
 
-        def add_noise(optimizer):
-            self.sums.append(torch.cat([p.summed_grad.flatten() for p in optimizer.params]))
-            original(optimizer)
-            self.noisy.append(torch.cat([p.grad.flatten() for p in optimizer.params]))
+        def add_noise(total, multiplier, generator):
+            self.sums.append(total)
+            self.noisy.append(original(total, multiplier, generator))
+            return self.noisy[-1]
 
-        target = optimizers.DPOptimizerFastGradientClipping
-        monkeypatch.setattr(target, "add_noise", add_noise)
+        monkeypatch.setattr(sums, "add_noise", add_noise)
+        settings = dataclasses.replace(self.settings, **(values or {}))
+        budget = budgets.Budget(Mechanism(9.0), None, gradients)
         with seeding.global_seed(0, "test"):
-            self.start = CVAE(x.shape[1], y.shape[1], 16, 2)
-        budget = budgets.Budget(Mechanism(9.0), None, Mechanism(noise, rate, steps))
-        model = CVAE(x.shape[1], y.shape[1], 16, 2)
-        model.load_state_dict(self.start.state_dict())
+            model = CVAE(x.shape[1], y.shape[1], 16, 2)
         generator = torch.Generator().manual_seed(0)
         model.decoder.class_weights.copy_(y.sum(0))
-        self.model, self.accountant = dpcvae._train(model, x, y, self.settings, budget, generator)
-        monkeypatch.setattr(target, "add_noise", original)
+        self.model, self.accountant = dpcvae._train(model, x, y, settings, budget, generator)
+        monkeypatch.setattr(sums, "add_noise", original)
+
+    def step(self, number, part):
+        """One number per weight, of the sums or the noisy sums of a step."""
+        size = len([*self.model.parameters()])
+        return torch.cat([t.flatten() for t in part[number * size : (number + 1) * size]])
 
 
 @pytest.fixture
@@ -55,63 +61,61 @@ def batch(digits):
     return x[:40], nn.functional.one_hot(y[:40], 10).float()
 
 
-def test_each_gradient_is_clipped_before_it_is_added(batch, monkeypatch):
-    """Against gradients of single rows by another way of differentiation."""
-    step = Training(*batch, monkeypatch)
-    model, (x, y) = step.start, batch
-    weights = dict(model.named_parameters())
-    with torch.no_grad():
-        weights["decoder.layers.0.weight"][:, 2:] *= dpcvae.CLASS_GAIN
-    generator = torch.Generator().manual_seed(0)
-    torch.rand(40, generator=generator)
-    noise = torch.randn(40, 2, generator=generator)
-
-    class Loss(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, *rows):
-            return self.model.loss_rows(
-                *(r[None] for r in rows), kl_weight=0.1, prior_variance=0.5
-            )[0]
-
-    loss = Loss()
-    parameters = dict(loss.named_parameters())
-    single = vmap(grad(lambda p, *row: functional_call(loss, p, row)), in_dims=(None, 0, 0, 0))(
-        parameters, x, y, noise
-    )
-    rows = torch.cat([g.flatten(1) for g in single.values()], dim=1)
-    norms = rows.norm(dim=1, keepdim=True)
-    assert norms.min() > 0.5  # all of them are too long
-    torch.testing.assert_close(step.sums[0], (rows * 0.5 / norms).sum(0), rtol=1e-3, atol=1e-5)
+def test_one_row_moves_the_gradient_by_the_clipping_norm(batch, monkeypatch):
+    taken = Training(batch[0][:1], batch[1][:1], monkeypatch)
+    assert 0.99 < taken.step(0, taken.sums).norm() <= 1 + 1e-6  # in units of the clipping norm
 
 
-@pytest.mark.parametrize("outlier", [0.0, 0.5, 1.0])
-def test_one_row_more_moves_the_gradient_by_the_clipping_norm_at_most(batch, monkeypatch, outlier):
-    """From no row to one: with the test above, from any rows to one more."""
-    step = Training(torch.full((1, 64), outlier), batch[1][:1], monkeypatch)
-    assert 0.49 < step.sums[0].norm() <= 0.5 + 1e-6
+def test_noise_has_the_stated_size(batch, monkeypatch):
+    taken = Training(*batch, monkeypatch)
+    added = taken.step(0, taken.noisy) - taken.step(0, taken.sums)
+    assert float(added.std()) == pytest.approx(3.0, rel=0.05)
 
 
-def test_weights_that_are_not_finite_are_not_released(batch, monkeypatch):
-    with pytest.raises(InputError, match="DP-CVAE diverged; a smaller --learning_rate"):
-        Training(batch[0] * 1e30, batch[1], monkeypatch)
+def test_sums_are_divided_by_the_expected_batch(batch, monkeypatch):
+    """Of 40 rows at rate 0.5: that is 20, whatever the sample."""
+    seen = []
+    step = torch.optim.Adam.step
 
+    def look(optimizer, *args):
+        seen.append(torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]))
+        return step(optimizer, *args)
 
-def test_noise_has_the_stated_size_and_the_batch_the_expected_one(batch, monkeypatch):
-    step = Training(*batch, monkeypatch, noise=3.0)
-    added = step.noisy[0] - step.sums[0]
-    assert float(added.std()) == pytest.approx(3.0 * 0.5, rel=0.05)
+    monkeypatch.setattr(torch.optim.Adam, "step", look)
+    taken = Training(*batch, monkeypatch, Mechanism(3.0, 0.5))
+    torch.testing.assert_close(seen[0], taken.step(0, taken.noisy) * 0.5 / 20)
 
 
 def test_empty_samples_still_take_noisy_steps(batch, monkeypatch):
-    step = Training(*batch, monkeypatch, rate=1e-9, steps=3)
-    assert len(step.sums) == 3
-    assert not torch.stack(step.sums).any()
-    assert torch.stack(step.noisy).any(1).all()
-    assert all(p.isfinite().all() for p in step.model.parameters())
-    assert step.accountant.history[-1] == (3.0, 1e-9, 3)
+    taken = Training(*batch, monkeypatch, Mechanism(3.0, 1e-9, 3))
+    for number in range(3):
+        assert not taken.step(number, taken.sums).any()
+        assert taken.step(number, taken.noisy).any()
+    assert all(p.isfinite().all() for p in taken.model.parameters())
+    assert taken.accountant.history[-1] == (3.0, 1e-9, 3)
+
+
+def test_samples_are_drawn_finely_enough_for_small_rates(batch, monkeypatch):
+    """float32's random numbers lie on a grid of 2⁻²⁴: too many are below a rate of 1e-6."""
+    drawn, rand = [], torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: drawn.append(rand(*a, **k)) or drawn[-1])
+    Training(*batch, monkeypatch)
+    assert (drawn[-1] * 2**24 % 1 > 0).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"learning_rate": 1e6}, {"max_grad_norm": 1e6}, {"max_grad_norm": 1e-6}, {"kl_weight": 1e300},
+     {"prior_variance": 1e-300}, {"learning_rate": 1e6, "max_grad_norm": 1e6}],
+)  # fmt: skip
+@pytest.mark.parametrize("noise", [0.05, 1e5])
+def test_weights_stay_finite_whatever_the_noise_does(batch, monkeypatch, values, noise):
+    taken = Training(*batch, monkeypatch, Mechanism(noise, steps=30), values)
+    decoder = taken.model.decoder
+    assert all(p.isfinite().all() for p in taken.model.parameters())
+    decoder.variance = 1e6
+    for rows in decoder.sample(torch.arange(10), torch.Generator().manual_seed(0)):
+        assert rows.isfinite().all()
 
 
 def test_no_module_mixes_rows():
@@ -179,7 +183,7 @@ def test_classes_are_those_with_names_whatever_the_labels(digits):
         ({}, "dpcvae needs --epsilon"),
         ({"epsilon": 0.0}, "--epsilon 0.0 must be greater than 0"),
         ({"epsilon": float("inf")}, "--epsilon inf must be finite"),
-        ({"epsilon": 1.0, "sampling_rate": 1.5}, "--sampling_rate 1.5 is above 1"),
+        ({"epsilon": 1.0, "sampling_rate": 1.5}, "--sampling_rate 1.5 is above its maximum, 1"),
         ({"epsilon": 1.0, "count_share": 0.9}, "leave nothing for the training"),
         ({"epsilon": 1.0, "feature_min": 0.0}, "are given together or not at all"),
         ({"epsilon": 1.0, "feature_min": 2.0, "feature_max": 1.0}, "2 is not below --feature_max"),

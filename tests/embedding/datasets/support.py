@@ -78,3 +78,19 @@ def medimeta(root, name="organs_axial", *, hdf5=False):
     for split, rows in (("train", [4, 1, 0]), ("val", [2]), ("test", [5, 3])):
         lines(folder / f"splits/{split}.txt", [f"images/{row:06d}.tiff" for row in rows])
     return folder
+
+
+def tiff(path, values, photometric, compression=None):
+    """A grey TIFF file of 8 or 16 bits; photometric 0: zero is white.
+
+    Pillow writes that tag (262) itself, so it is changed in the file's directory.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path, compression=compression)
+    content = bytearray(path.read_bytes())
+    start = int.from_bytes(content[4:8], "little")
+    for i in range(int.from_bytes(content[start : start + 2], "little")):
+        at = start + 2 + 12 * i
+        if int.from_bytes(content[at : at + 2], "little") == 262:
+            content[at + 8 : at + 10] = photometric.to_bytes(2, "little")
+    path.write_bytes(bytes(content))

@@ -10,9 +10,8 @@ from src.embedding.datasets.base import (
     ImageFiles,
     ImageSet,
     ImageSplits,
-    to_array,
-    to_rgb,
 )
+from src.embedding.datasets.decoding import to_array, to_rgb
 from tests.embedding.datasets.support import grey, save
 
 GREY16 = np.array([[0, 1, 65535], [256, 32768, 4369]], np.uint16)
@@ -49,8 +48,8 @@ def test_16_bit_grey_keeps_its_values(tmp_path, suffix):
     ("mode", "colour", "expected"),
     [
         ("1", 1, [255]),
-        ("LA", (7, 0), [7]),
-        ("RGBA", (1, 2, 3, 0), [1, 2, 3]),
+        ("LA", (7, 255), [7]),
+        ("RGBA", (1, 2, 3, 255), [1, 2, 3]),
         ("CMYK", (0, 255, 255, 0), [255, 0, 0]),
         ("F", 1.0, [255]),
     ],

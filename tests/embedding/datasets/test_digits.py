@@ -3,7 +3,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from src.embedding import datasets
-from src.embedding.datasets.base import to_array
+from src.embedding.datasets.decoding import to_array
 
 
 def test_digits():
