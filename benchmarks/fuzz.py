@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from src.probing import results
 
 MEMORY, SECONDS = 1 << 30, 10.0  # that an input may take
 SHORT = {"hidden_dim": 4, "latent_dim": 2}
-MADE = {
+MADE: dict[str, dict[str, Any]] = {
     "ksame": {"k": 2},
     "cvae": {"num_epochs": 1, **SHORT},
     "dpcvae": {"epsilon": 4.0, "epochs": 1, "sampling_rate": 1.0, **SHORT},
@@ -250,7 +250,7 @@ def _check_npz(changed: Path, original: Path) -> bool:
 def _check_checkpoint(changed: Path, original: Path) -> bool:
     lines: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lines.append  # type: ignore[method-assign]
+    handler.emit = lines.append  # type: ignore[method-assign, assignment]
     checkpoints.log.addHandler(handler)
     model, fitted = torch.nn.Linear(32, 8), []
 

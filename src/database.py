@@ -255,7 +255,7 @@ def write(path: Path, data: EmbeddingSet) -> None:
         OutputError: the file cannot be written.
     """
     sample = np.ascontiguousarray(data.embeddings, dtype=np.float32).reshape(-1)[: 1 << 18]
-    pays = len(zlib.compress(sample, 1)) < 0.67 * sample.nbytes
+    pays = len(zlib.compress(sample.data, 1)) < 0.67 * sample.nbytes
     with replacing(path) as temporary, temporary.open("wb") as file:
         size = dump(file, data, compressed=pays)
         if pays and size > allowance(file.tell()):
@@ -274,7 +274,7 @@ def dump(file: IO[bytes], data: EmbeddingSet, *, compressed: bool) -> int:
         DataError: `meta` is too long to be read again.
     """
     meta = json.dumps({**data.meta, "format": FORMAT}, sort_keys=True, allow_nan=False)
-    content = {
+    content: dict[str, np.ndarray] = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
         **({} if data.persons is None else {"persons": data.persons}),

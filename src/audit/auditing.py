@@ -83,10 +83,7 @@ class _Setup:
         else:
             held = reidentification.held_out(real, rng)
             known, real = attacks.subset(real, held), attacks.subset(real, ~held)
-        known, unknown = (
-            attacks.subset(rows, units.of(rows).one_each(rng))
-            for rows in (known, self.sides.non_members)
-        )
+        known = attacks.subset(known, units.of(known).one_each(rng))
         if len(known) < self.fewest:
             raise InputError(
                 f"{len(known)} persons have two different rows; {self.fewest} are needed"
@@ -95,7 +92,10 @@ class _Setup:
             gallery = self._again(target, real, "audit/queries")
         else:
             gallery = attacks.distinct(target.release)
-        return Queries(gallery, real, known, unknown)
+        others = self.sides.non_members
+        held = reidentification.outside(others, rng)
+        everyone = attacks.together(real, attacks.subset(others, ~held))
+        return Queries(gallery, everyone, known, attacks.subset(others, held))
 
     def _again(self, target: _Target, rows: EmbeddingSet, name: str) -> EmbeddingSet:
         """The distinct rows of such a release of other rows."""
@@ -214,7 +214,10 @@ def _compare(
         ours, highest, lowest = (
             part.estimates.get(key, nothing) for part in (value, ceiling, chance)
         )
-        said = verdict(key, ours, highest, chance.estimates, non_members=non_members)
+        if control := MEASURES[key].control:
+            lowest = value.estimates[control]
+        chances = {**chance.estimates, key: lowest}
+        said = verdict(key, ours, highest, chances, non_members=non_members)
         compared[key] = Comparison(ours, highest, lowest, said)
     return compared
 

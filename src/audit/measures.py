@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FPRS = (0.01, 0.001)
+OUTSIDE = "reidentification_outside"  # of persons who are not in the release
 QUANTILE = 0.01  # of the distances from H to M, below which a released row counts as near
 
 
@@ -18,6 +19,7 @@ class Measure(NamedTuple):
     lower_is_better: bool = True
     fpr: float | None = None  # on H; on other rows it is higher, and so is the useless TPR
     proof: bool = True  # of a leak; False where mere averages of rows reach high values
+    control: str = ""  # what is measured of the same release for chance; else disjoint real rows
 
 
 def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
@@ -41,7 +43,7 @@ MEASURES = {
     **_membership_rows("calibrated", ATTACKS["calibrated"]),
     **_membership_rows("shadow", ATTACKS["shadow"]),
     "reidentification_rank1": Measure(
-        "re-identification: found first", "another row finds {} of persons", 0.0
+        "re-identification: found first", "another row finds {} of persons", 0.0, control=OUTSIDE
     ),
     "reidentification_auc": Measure(
         "re-identification: AUC", "another row tells members in {} of pairs", 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from src.audit import attacks, fidelity, reidentification, statistics, units
-from src.audit.measures import FPRS, QUANTILE
+from src.audit.measures import FPRS, OUTSIDE, QUANTILE
 from src.audit.reidentification import Queries
 from src.audit.statistics import Bootstrap, Estimate, Roc
 from src.core import seeding
@@ -157,10 +157,13 @@ def _reidentification(
 ) -> dict[str, Estimate]:
     """How often persons are found by a further row, and whether it says that they are there."""
     known, unknown = reidentification.scores(queries, device)
+    inside, outside = (
+        reidentification.found(queries, rows, device) for rows in (queries.known, queries.unknown)
+    )
+    nothing = Estimate(None)
     return {
-        "reidentification_rank1": statistics.share(
-            reidentification.found(queries, device), bootstrap=bootstrap
-        ),
+        "reidentification_rank1": statistics.share(inside, bootstrap=bootstrap),
+        OUTSIDE: statistics.share(outside, bootstrap=bootstrap) if len(outside) else nothing,
         "reidentification_auc": statistics.membership(
             known, unknown, fprs=(), bootstrap=bootstrap
         ).auc,

@@ -52,13 +52,25 @@ def verdict(
         more = chance.high is not None and value.low > chance.high
         return f"{differ}: the rest may be a leak" if more else f"{differ}: no leak shown"
     if above:
-        if chance.value is not None and value.low <= chance.value:
-            return f"no leak shown: disjoint real rows give {_shown(chance)}"
         as_bad = ceiling.low is not None and value.value >= ceiling.low
-        return f"leak: {finding}{', as much as the training rows themselves' if as_bad else ''}"
+        much = f"{finding}{', as much as the training rows themselves' if as_bad else ''}"
+        return _excused(row, value, chance) or f"leak: {much}"
     if value.high < useless:
         return "no leak found; below chance"
     return f"no leak found (up to {value.high:.3f} not ruled out)"
+
+
+def _excused(row: Measure, value: Estimate, chance: Estimate) -> str | None:
+    """Why a value above that of a useless attack is no leak, if chance gives as much."""
+    low = value.low or 0.0
+    if not row.control:
+        as_much = chance.value is not None and low <= chance.value
+        return f"no leak shown: disjoint real rows give {_shown(chance)}" if as_much else None
+    if chance.high is None:
+        return "not judged: no persons outside the release have two rows"
+    # measured on few persons: only what is above the whole interval is a leak
+    as_much = low <= chance.high
+    return f"no leak shown: of persons outside {_shown(chance)} are found" if as_much else None
 
 
 def shifted(chances: Mapping[str, Estimate]) -> bool:

@@ -75,6 +75,8 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
         return _ksame(anonymizer, rows)
     if isinstance(anonymizer, methods.LatentKSame | methods.LatentLinear | methods.Plan):
         return _latent(anonymizer, rows)
+    if anonymizer.private:
+        raise DataError(f"was made by {anonymizer.name}, whose guarantee cannot be checked")
     return Promise(NONE, [], _facts(facts))
 
 
@@ -113,6 +115,9 @@ def _ksame(anonymizer: methods.KSame, rows: EmbeddingSet) -> Promise:
             f"states k = {k}, but a released row occurs {odd[0]} times, no multiple of it"
         )
     _require("groups", facts.get("groups"), len(rows) // k, "its rows make")
+    if "dropped_by_class" in facts:
+        dropped = sum(facts["dropped_by_class"].values())
+        _require("dropped_rows", facts.get("dropped_rows"), dropped, "its classes give")
     where = " within its class" if anonymizer.per_class else ""
     return Promise(
         _merged(k, "row is an average"),
@@ -163,8 +168,10 @@ def _check_decoder(anonymizer: Sampled, rows: EmbeddingSet, decoder: Decoder) ->
     if decoder.class_weights.long().tolist() != counts.tolist():
         raise DataError("goes with a decoder that counts other rows of a class than there are")
     assert isinstance(anonymizer, methods.CVAE | methods.DPCVAE)
-    private = isinstance(anonymizer, methods.DPCVAE)
-    noise = anonymizer.observation_std if private else anonymizer.observation_noise
+    if isinstance(anonymizer, methods.DPCVAE):
+        noise = anonymizer.observation_std
+    else:
+        noise = anonymizer.observation_noise
     hidden = decoder.layers[0]
     assert isinstance(hidden, torch.nn.Linear)
     _require("hidden_dim", anonymizer.hidden_dim, hidden.out_features, "its decoder has")
@@ -235,7 +242,7 @@ def _number(facts: Mapping[str, Any], name: str) -> float:
         DataError: it is not.
     """
     value = facts.get(name)
-    if type(value) not in (int, float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise DataError(f"states {name} {value!r:.80}, which is no number above 0")
     return float(value)
 

@@ -24,7 +24,7 @@ MOST_HELD, INFLATION = 1 << 27, 20  # bytes in memory: so many, and so many per 
 MOST_META = 1 << 24  # bytes of `meta`, 4 per character
 MOST_CLASSES = 1 << 20
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
-END = 22  # bytes of a zip's end, before its comment
+LONGEST_END = 22 + 0xFFFF  # bytes of a zip's end with its comment
 UNIX = 3  # the system that a zip is said to come from, wherever it was written
 
 
@@ -74,8 +74,10 @@ def _check_count(file: IO[bytes], archive: zipfile.ZipFile) -> None:
 
     An entry whose comment is said to be longer than it is swallows those after it.
     """
-    file.seek(max(0, file.seek(0, io.SEEK_END) - END - len(archive.comment)))
-    said = int.from_bytes(file.read()[10:12], "little")
+    file.seek(max(0, file.seek(0, io.SEEK_END) - LONGEST_END))
+    tail = file.read()
+    end = tail.rindex(b"PK\x05\x06")
+    said = int.from_bytes(tail[end + 10 : end + 12], "little")
     if said not in (len(archive.infolist()), 0xFFFF):  # which stands for a count elsewhere
         raise ValueError(f"its directory has {len(archive.infolist())} entries, not {said}")
 

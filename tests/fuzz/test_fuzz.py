@@ -24,18 +24,16 @@ def test_every_input_is_accepted_as_equal_or_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "without", "found", "count"),
+    ("check", "without", "found", "count"),
     [
-        (contents, "BLOCK", 0, "bundle", 400),  # train.npz is compared in blocks of none
-        (arrays, "_check_count", lambda *_: None, "npz", 10),
-        (checkpoints, "_sum", lambda *_: None, "checkpoint", 100),
+        ((contents, "BLOCK"), 0, "bundle", 400),  # train.npz is compared in blocks of none
+        ((arrays, "_check_count"), lambda *_: None, "npz", 10),
+        ((checkpoints, "_sum"), lambda *_: None, "checkpoint", 100),
     ],
 )
-def test_a_check_that_is_missing_is_found(
-    tmp_path, monkeypatch, module, name, without, found, count
-):
+def test_a_check_that_is_missing_is_found(tmp_path, monkeypatch, check, without, found, count):
     """Each of these was missing, or might as well have been."""
-    monkeypatch.setattr(module, name, without)
+    monkeypatch.setattr(*check, without)
     original = fuzz.made
 
     def some(folder):
