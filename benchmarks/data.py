@@ -9,14 +9,14 @@ import torch
 
 from src.database import EmbeddingSet, Splits
 from src.embedding import backbones, datasets, extraction
-from src.embedding.extraction import Options
+from src.embedding.settings import ExtractionSettings
 
 
 def digits() -> Splits:
     """The digits as pixels: 1,293 / 144 / 360 rows, D = 64, C = 10."""
     images = datasets.load("digits", root=Path())
     pixels = backbones.load("pixels", images, device=torch.device("cpu"))
-    return Splits(**extraction.embed("digits", images, pixels, Options(num_workers=0)))
+    return Splits(**extraction.embed("digits", images, pixels, ExtractionSettings(num_workers=0)))
 
 
 def varying(splits: Splits) -> Splits:

@@ -32,7 +32,7 @@ from benchmarks import changes
 from src import cli
 from src.anonymizers import methods
 from src.anonymizers.base import Sampled
-from src.bundle import contents, datasheet, guarantees
+from src.bundle import contents, datasheet, privacy
 from src.cli.values import number
 from src.core import records
 from src.core.devices import Resources
@@ -151,7 +151,7 @@ def made(folder: Path) -> dict[str, Target]:
         EmbeddingSet(
             rng.random((30, 3), np.float32),
             np.arange(30) % 3,
-            {"dataset": "d", "backbone": "pixels", "class_names": ["a", "b", "c"]},
+            {"dataset": "d", "backbone": "resnet18", "class_names": ["a", "b", "c"]},
         )
         for _ in range(2)
     )
@@ -192,7 +192,7 @@ def _bundle(folder: Path, name: str, train: EmbeddingSet, val: EmbeddingSet) -> 
     anonymizer = methods.parse(name, MADE[name])
     resources = Resources(torch.device("cpu"), folder.parent / "ckpts")
     released = anonymizer.anonymize(train, val, seed=0, resources=resources)
-    rows = datasheet.public_rows(released, "d", "pixels")
+    rows = datasheet.public_rows(released, "d", "resnet18")
     decoder = None
     if isinstance(anonymizer, Sampled):
         decoder = anonymizer.decoder(train, val, seed=0, resources=resources)
@@ -219,7 +219,7 @@ def _check_bundle(changed: Path, original: Path) -> bool:
     bundle = contents.read(changed)
     anonymizer = datasheet.anonymizer_of(bundle.sheet)
     if isinstance(anonymizer, methods.DPCVAE):
-        guarantees.check_epsilon(anonymizer, bundle.rows)
+        privacy.check_epsilon(anonymizer, bundle.rows)
     again = changed.with_name("again")
     contents.write(again, bundle)
     for path in changed.iterdir():

@@ -32,7 +32,8 @@ from src.core.devices import Resources
 from src.database import Database, EmbeddingSet, Splits
 from src.embedding import backbones
 from src.embedding.datasets.base import ImageFiles, ImageSet, ImageSplits
-from src.embedding.extraction import PRECISIONS, Batches, Options, extract
+from src.embedding.extraction import PRECISIONS, Batches, extract
+from src.embedding.settings import ExtractionSettings
 from src.probing import head, metrics
 from src.probing.settings import LOGISTIC, HeadSettings
 
@@ -160,7 +161,10 @@ def extraction(
     batches = [
         batch.to(device) for i in range(len(loaded)) if isinstance(batch := loaded[i], Tensor)
     ]
-    dtype, options = PRECISIONS[precision], Options(precision, BATCH)
+    dtype, options = (
+        PRECISIONS[precision],
+        ExtractionSettings(precision=precision, batch_size=BATCH),
+    )
 
     def bare() -> None:
         with torch.inference_mode(), torch.autocast(device.type, dtype, precision != "fp32"):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from src.core import meta
 from src.core.arrays import (
-    MOST_META,
     allowance,
     checked_embeddings,
     checked_labels,
@@ -25,9 +24,8 @@ from src.core.arrays import (
     write_arrays,
 )
 from src.core.errors import DataError, InputError, MissingFileError
-from src.core.files import parse_json, replacing
+from src.core.files import replacing
 from src.core.provenance import fingerprint_arrays
-from src.core.records import FORMAT
 
 if TYPE_CHECKING:
     import torch
@@ -37,15 +35,6 @@ SPLITS = ("train", "val", "test")
 PERSON, ROW = UNITS = ("person", "row")  # what groups and guarantees are of
 IDENTITY = "identity"  # the id of the real training embeddings as a release
 FEW_CLASSES = 1000  # that may be numbered even where rows are fewer
-GUARANTEE = {"epsilon", "delta"}  # of facts, both or neither
-META_TYPES = {  # of what is used of `meta`; other types under these names are not ours
-    "anonymizer": str,
-    "backbone": str,
-    "class_names": list,
-    "facts": dict,
-    "settings": dict,
-    "source": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -84,11 +73,8 @@ class EmbeddingSet:
     def class_names(self) -> list[str]:
         """The names of the classes 0..C-1, from `meta` where it has them, else their numbers."""
         names = self.meta.get("class_names") or []
-        return (
-            [str(n) for n in names]
-            if len(names) >= self.num_classes
-            else [str(c) for c in range(self.num_classes)]
-        )
+        known = len(names) >= self.num_classes
+        return [str(name) for name in (names if known else range(self.num_classes))]
 
     def by(self, unit: str | None) -> EmbeddingSet:
         """These rows with their persons where the unit is the person, else without.
@@ -273,15 +259,12 @@ def dump(file: IO[bytes], data: EmbeddingSet, *, compressed: bool) -> int:
     Raises:
         DataError: `meta` is too long to be read again.
     """
-    meta = json.dumps({**data.meta, "format": FORMAT}, sort_keys=True, allow_nan=False)
     content: dict[str, np.ndarray] = {
         "embeddings": np.ascontiguousarray(data.embeddings, dtype=np.float32),
         "labels": np.ascontiguousarray(data.labels, dtype=np.int64),
         **({} if data.persons is None else {"persons": data.persons}),
-        "meta": np.array(meta),
+        "meta": meta.to_array(data.meta),
     }
-    if content["meta"].nbytes > MOST_META:
-        raise DataError(f"meta has {len(meta)} characters, more than {MOST_META // 4 - 64}")
     return write_arrays(file, content, compressed=compressed)
 
 
@@ -307,40 +290,14 @@ def read(path: Path) -> EmbeddingSet:
     persons = arrays.get("persons")
     if persons is not None:
         persons = checked_persons(path, persons, len(labels))
-    return EmbeddingSet(embeddings, labels, _checked_meta(path, arrays.get("meta")), persons)
+    return EmbeddingSet(embeddings, labels, meta.from_array(path, arrays.get("meta")), persons)
 
 
 def _read_usable(path: Path) -> EmbeddingSet:
     """`read` without the items of a foreign `meta` that would be mistaken for ours."""
     data = read(path)
-    for key, kind in META_TYPES.items():
-        if not isinstance(data.meta.get(key, kind()), kind):
-            del data.meta[key]
-    facts = data.meta.get("facts", {})
-    if facts.keys() & GUARANTEE and not all(_is_number(facts.get(key)) for key in GUARANTEE):
-        del data.meta["facts"]  # half a guarantee is none
+    meta.drop_foreign(data.meta)
     return data
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
-
-
-def _checked_meta(path: Path, array: np.ndarray | None) -> dict[str, Any]:
-    if array is None:
-        return {}
-    try:
-        meta = parse_json(str(array[()]))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: meta is not JSON: {error}") from error
-    if not isinstance(meta, dict):
-        raise DataError(f"{path}: meta must be a JSON object, not {type(meta).__name__}")
-    version = meta.pop("format", FORMAT)
-    if version != FORMAT:
-        raise DataError(
-            f"{path} has format {version!r}, which this version cannot read (it reads {FORMAT})"
-        )
-    return meta
 
 
 def _check_fits(train: EmbeddingSet, other: EmbeddingSet, train_path: Path, path: Path) -> None:

@@ -113,7 +113,7 @@ class Anonymizer(Settings, ABC):
     @property
     def label(self) -> str:
         """`cvae (variance=0.5)`: the name and the settings that are not the default."""
-        values = ", ".join(f"{name}={number_name(value)}" for name, value in self.given.items())
+        values = ", ".join(f"{name}={shown(value)}" for name, value in self.given.items())
         return f"{self.name} ({values})" if values else self.name
 
 

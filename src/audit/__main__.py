@@ -2,6 +2,8 @@
 
 python -m src.audit --dataset digits --backbone pixels --anonymizer kSAME --k 5 --seed 0
 python -m src.audit --dataset digits --backbone pixels --anonymizer cvae --seed 0 --figure roc.pdf
+
+--unit says who is attacked; --fit_unit is the anonymizer's, as in anonymize.py --unit.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     picture = cli.output_file(cli.PICTURES)
     text = "save the ROC curves, as .png, .pdf or .svg"
     parser.add_argument("--figure", type=picture, metavar="FILE", help=text)
+    parser.set_defaults(release=None)
     args = parser.parse(argv)
 
     anonymizer = methods.parse(args.anonymizer, args.settings)
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     database = Database(args.database_root, args.dataset, args.backbone)
     require_writable(database.folder_in(args.output_root))
     splits = database.read()
-    released = database.read_release(anonymizer.release_id(args.seed), splits.train)
+    released = database.read_release(cli.release_id(args), splits.train)
 
     from src.audit.auditing import audit  # torch from here on: --help need not wait for it
 

@@ -132,15 +132,10 @@ def audit(
     setup = _Setup(unit, found, options.shadows, fewest, seed, device)
     target = _Target(released, splits.train, _refit(anonymizer, splits.val, resources))
     attacked, said = _scenario(setup, target)
-    setup = replace(
-        setup,
-        shadows=options.shadows if attacked.shadows else 0,
-        fewest=1 if attacked.queries else 0,
-    )
-    controls = (_scenario(setup, control)[0] for control in _controls(setup, splits.train))
+    scenarios = (attacked, *_controls(setup, attacked, splits.train))
     value, ceiling, chance = (
         measure(scenario, seed=seed, repetitions=options.bootstrap, device=device)
-        for scenario in progress.bar((attacked, *controls), desc="attacks", unit="release")
+        for scenario in progress.bar(scenarios, desc="attacks", unit="release")
     )
     non_members = len(units.of(attacked.non_members))
     metrics = _compare(value, ceiling, chance, non_members)
@@ -189,8 +184,14 @@ def _refit(anonymizer: Anonymizer, val: EmbeddingSet, resources: Resources) -> R
     return refit
 
 
-def _controls(setup: _Setup, members: EmbeddingSet) -> tuple[_Target, _Target]:
-    """The ceiling, members released as they are; and chance, half of them against the others."""
+def _controls(
+    setup: _Setup, attacked: Scenario, members: EmbeddingSet
+) -> tuple[Scenario, Scenario]:
+    """The ceiling, members released as they are; and chance, half of them against the others.
+
+    Args:
+        attacked: the release under attack; what it was not attacked with, these are not either.
+    """
 
     def as_they_are(rows: EmbeddingSet, seed: int) -> EmbeddingSet:
         return rows
@@ -199,10 +200,19 @@ def _controls(setup: _Setup, members: EmbeddingSet) -> tuple[_Target, _Target]:
     half = divided.rows(attacks.every(divided.labels, 2, random_stream(setup.seed, "chance")))
     unrelated = attacks.subset(members, half)
     others = attacks.unlike(attacks.subset(members, ~half), unrelated)
-    return (
-        _Target(members, members, as_they_are),
-        _Target(unrelated, others, as_they_are, seen=False),
+    setup = replace(
+        setup,
+        shadows=setup.shadows if attacked.shadows else 0,
+        fewest=1 if attacked.queries else 0,
     )
+    ceiling, chance = (
+        _scenario(setup, target)[0]
+        for target in (
+            _Target(members, members, as_they_are),
+            _Target(unrelated, others, as_they_are, seen=False),
+        )
+    )
+    return ceiling, chance
 
 
 def _compare(

@@ -15,6 +15,7 @@ from src.audit.statistics import expected_fpr, tpr_bound
 from src.audit.tables import Comparison, Guarantee
 from src.audit.verdicts import shifted
 from src.core.devices import Resources
+from src.core.errors import InputError
 from src.database import PERSON, ROW, EmbeddingSet
 
 
@@ -66,7 +67,10 @@ def _of_persons(
     """
     k = anonymizer.k
     for rows in (train.by(anonymizer.unit), train.by(ROW)):
-        groups = ksame.groups(rows, k, per_class=anonymizer.per_class, resources=resources)
+        try:
+            groups = ksame.groups(rows, k, per_class=anonymizer.per_class, resources=resources)
+        except InputError:  # k is larger than the number of persons
+            continue
         means = rows.embeddings[groups].mean(axis=1, dtype=np.float64).astype(np.float32)
         if not len(attacks.unlike(released, EmbeddingSet(means, rows.labels[groups[:, 0]]))):
             break

@@ -12,7 +12,7 @@ from src.database import PERSON, EmbeddingSet, Splits
 
 FEWEST = 100  # persons (rows) that H and R need each: fewer do not resolve 1 % FPR
 FEWEST_NON_MEMBERS = 10  # rows: with fewer, no metric means anything
-FEWEST_PERSONS = 5  # whose rows those are
+FEWEST_PERSONS = 5  # whose rows those are: one interval in eight then misses, not one in twenty
 
 
 class Sides(NamedTuple):
@@ -37,6 +37,8 @@ def split(splits: Splits, unit: str, rng: np.random.Generator) -> tuple[Sides, l
     found = units.of(left.by(unit))
     if len(left) < FEWEST_NON_MEMBERS or len(found) < FEWEST_PERSONS:
         raise InputError(_too_few(len(left), len(found), unit))
+    if len(found) < FEWEST_NON_MEMBERS:
+        notes.append(f"intervals are too short, as only {len(found)} persons are non-members")
     third = attacks.every(found.labels, 3, rng)
     if third.sum() >= FEWEST:
         ours = found.rows(third)

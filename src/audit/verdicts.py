@@ -70,7 +70,7 @@ def _excused(row: Measure, value: Estimate, chance: Estimate) -> str | None:
         return "not judged: no persons outside the release have two rows"
     # measured on few persons: only what is above the whole interval is a leak
     as_much = low <= chance.high
-    return f"no leak shown: of persons outside {_shown(chance)} are found" if as_much else None
+    return f"no leak shown: {chance.value:.1%} of persons outside are found" if as_much else None
 
 
 def shifted(chances: Mapping[str, Estimate]) -> bool:

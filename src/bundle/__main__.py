@@ -77,7 +77,7 @@ def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
     args = parser.parse(argv)
 
-    from src.bundle import contents, datasheet, guarantees, rendering
+    from src.bundle import contents, datasheet, privacy, rendering
 
     bundle = contents.read(args.folder)
     stated = [*bundle.sheet["stated"], *rendering.REMARKS, "utility and audits"]
@@ -85,10 +85,10 @@ def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
     checked = bundle.sheet["shown"]
     if isinstance(anonymizer, methods.DPCVAE):
         try:
-            guarantees.check_epsilon(anonymizer, bundle.rows)
+            privacy.check_epsilon(anonymizer, bundle.rows)
         except MissingPackageError as error:
-            checked = [line for line in checked if line != guarantees.EPSILON]
-            stated.append(f"{guarantees.EPSILON} ({error})")
+            checked = [line for line in checked if line != privacy.EPSILON]
+            stated.append(f"{privacy.EPSILON} ({error})")
     release, dataset = (rendering.shown(bundle.sheet[key]) for key in ("release", "dataset"))
     print(f"{args.folder}  {release} of {dataset}: whole and consistent")
     print(bundle.sheet["guarantee"])

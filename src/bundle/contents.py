@@ -81,7 +81,7 @@ def write(folder: Path, bundle: Bundle) -> None:
 def read(folder: Path) -> Bundle:
     """Read and verify a bundle: its files, their sums, their one form, and that they agree.
 
-    What a private release's mechanisms cost is left to `guarantees.check_epsilon`.
+    What a private release's mechanisms cost is left to `privacy.check_epsilon`.
 
     Raises:
         MissingFileError, DataError: something is missing, changed, damaged or superfluous.

@@ -138,15 +138,24 @@ def sample(
             chances = _one_per_class(weights, torch.float32, decoder)
         labels = torch.multinomial(chances, total, replacement=True, generator=generator)
         labels = labels.sort().values
-    drawn = np.empty((total, bundle.rows.dim), np.float32)
-    first = 0
-    for block in decoder.sample(labels, generator):
-        if not block.isfinite().all():
-            raise DataError(f"the decoder of {release} draws numbers that are not finite")
-        drawn[first : first + len(block)] = block
-        first += len(block)
+    drawn = _drawn(decoder, labels, bundle.rows.dim, generator)
+    if drawn is None:
+        raise DataError(f"the decoder of {release} draws numbers that are not finite")
     meta = {**bundle.rows.meta, "seed": seed, "drawn_from": release}
     return EmbeddingSet(drawn, labels.numpy(), meta)
+
+
+def _drawn(
+    decoder: Decoder, labels: Tensor, dim: int, generator: torch.Generator
+) -> np.ndarray | None:
+    """A row (n, dim) float32 for each label [n], held once; None where one is not finite."""
+    rows, first = np.empty((len(labels), dim), np.float32), 0
+    for block in decoder.sample(labels, generator):
+        if not block.isfinite().all():
+            return None
+        rows[first : first + len(block)] = block
+        first += len(block)
+    return rows
 
 
 def _one_per_class(given: Sequence[float], dtype: torch.dtype, decoder: Decoder) -> Tensor:

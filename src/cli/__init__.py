@@ -101,12 +101,14 @@ def add_settings_flags(parser: Parser, kind: type[Settings], **short: str) -> No
     group = parser.add_argument_group((kind.__doc__ or "").partition(":")[0])
     for field in dataclasses.fields(kind):
         letters = [f"-{short[field.name]}"] if field.name in short else []
+        switch = type(field.default) is bool
+        options = {"action": "store_true"} if switch else _value(kind, field)
         group.add_argument(
             *letters,
             f"--{field.name}",
             default=field.default,
             help=field.metadata["help"] + _defaults({"": field}),
-            **_value(kind, field),
+            **options,
         )
 
 
@@ -219,7 +221,7 @@ def _require_made(database: Database, wanted: Anonymizer, args: argparse.Namespa
         if isinstance(theirs, dict) and name in ours and theirs.get(name, ours[name]) != ours[name]
     ]
     if flags:
-        heads = " (without fit_ it is the head's)" if "--fit_" in "".join(flags) else ""
+        heads = " (without fit_ it is not the anonymizer's)" if "--fit_" in "".join(flags) else ""
         raise MissingFileError(
             f"{path} does not exist; {near.name} does, which {' '.join(flags)} would name, or "
             f"--release {near.stem.removeprefix('train_')}{heads}"

@@ -26,33 +26,17 @@ from src.embedding.backbones import Backbone
 from src.embedding.copies import Embedded
 from src.embedding.datasets.base import ImageSet, ImageSplits
 from src.embedding.datasets.finding import first_of
+from src.embedding.settings import ExtractionSettings
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_WORKERS = 8  # each holds two batches in memory
-
-
-@dataclass(frozen=True)
-class Options:
-    """How images are embedded.
-
-    Attributes:
-        precision: of the arithmetic, a name in PRECISIONS; below fp32 by autocast.
-        batch_size: images per batch.
-        num_workers: processes that decode images; None means `default_workers`.
-        drop_copies: leave out training images that are also in val or test.
-    """
-
-    precision: str = "fp32"
-    batch_size: int = 128
-    num_workers: int | None = None
-    drop_copies: bool = False
 
 
 def embed(
     dataset: str,
     images: ImageSplits,
     backbone: Backbone,
-    options: Options,
+    options: ExtractionSettings,
     *,
     image_size: int | None = None,
 ) -> dict[str, EmbeddingSet]:
@@ -100,13 +84,15 @@ def _kept(
 
 
 def extract(
-    images: ImageSet, backbone: Backbone, options: Options, *, title: str = ""
+    images: ImageSet, backbone: Backbone, options: ExtractionSettings, *, title: str = ""
 ) -> np.ndarray:
     """Embed n images: (n, D) float32, in their order; see `extract_marked`."""
     return extract_marked(images, backbone, options, title).rows
 
 
-def extract_marked(images: ImageSet, backbone: Backbone, options: Options, title: str) -> Embedded:
+def extract_marked(
+    images: ImageSet, backbone: Backbone, options: ExtractionSettings, title: str
+) -> Embedded:
     """Embed n images, in their order, and mark each by its content.
 
     Under torchrun each process embeds a run of whole batches, the same ones that a single process

@@ -22,6 +22,7 @@ from src.core import devices
 from src.core.devices import Resources
 from src.core.errors import DataError
 from src.database import IDENTITY, SPLITS, Database, EmbeddingSet, Splits, read
+from src.embedding.settings import ExtractionSettings
 from src.probing import results
 from src.probing.settings import HeadSettings
 from src.report.grid import Sweep
@@ -67,7 +68,7 @@ class Extract(Step):
         )
         # A Dask worker's process may not have children that decode images.
         alone = multiprocessing.current_process().daemon
-        options = extraction.Options(num_workers=0 if alone else None)
+        options = ExtractionSettings(num_workers=0 if alone else None)
         sets = extraction.embed(dataset, images, backbone, options, image_size=size)
         for split, data in sets.items():
             self.database.write(split, data)

@@ -1,5 +1,7 @@
 """The attacks, on cases where the answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,18 @@ def test_copies_are_removed_in_order_and_another_label_is_not_a_copy():
 def test_rows_that_are_copies_of_members_are_not_non_members():
     left = attacks.unlike(rows([1, 2, 3, 2], [0, 0, 0, 1]), rows([2, 9], [0, 0]))
     assert left.embeddings[:, 0].tolist() == [1, 3]
+
+
+def test_rows_stay_with_their_persons():
+    data = dataclasses.replace(rows([1, 2, 2, 3]), persons=np.array([7, 8, 8, 9]))
+    assert attacks.subset(data, np.array([3, 0])).persons.tolist() == [9, 7]
+    assert attacks.distinct(data).persons.tolist() == [7, 8, 9]
+    assert attacks.unlike(data, rows([2])).persons.tolist() == [7, 9]
+    assert attacks.together(data, data).persons.tolist() == [7, 8, 8, 9] * 2
+    assert attacks.together(rows([1]), rows([2])).persons is None
+    mixed = attacks.together(rows([5, 6]), data).persons.tolist()
+    assert mixed[2:] == [7, 8, 8, 9]
+    assert len({*mixed}) == 5  # each row of the others is a person of its own
 
 
 # Scores by hand
@@ -171,7 +185,9 @@ def test_releasing_the_members_themselves_is_found_by_every_attack():
     assert found["copying"].value == found["linked"].value == 1
     assert shadow_auc(lambda half, _: half, members, members, non_members).value > 0.99
     distances = attacks.closest(non_members.embeddings, members.embeddings, CPU).distances
-    share = statistics.share_below_quantile(np.zeros(300), distances, 0.01, bootstrap=bootstrap())
+    share = statistics.share_below_quantile(
+        np.zeros(300), distances, 0.01, whose=np.arange(120), bootstrap=bootstrap()
+    )
     assert share.value == 1
 
 

@@ -9,6 +9,8 @@ from src.anonymizers import methods
 from src.audit import records
 from src.audit.measures import MEASURES
 from src.audit.settings import AuditSettings
+from src.database import Database
+from tests.audit.people import crowd
 from tests.audit.support import ATTACKS, RESOURCES
 from tests.support import call, files_below
 
@@ -90,11 +92,41 @@ def test_half_a_guarantee_in_a_release_is_none(roots, tmp_path, database, digits
     assert all("with ε = 1, δ = 1e-05 no attack finds" in note for note in notes)
 
 
+def test_who_is_attacked_and_whom_groups_are_of_are_two_flags(tmp_path):
+    data = crowd(24, 24)
+    database = Database(tmp_path / "database", "people", "pixels")
+    for split in ("train", "val", "test"):
+        database.write(split, getattr(data, split))
+    where = ["--dataset", "people", "--backbone", "pixels", "--database_root", database.root]
+    ksame = ["--anonymizer", "kSAME", "--k", 3]
+    assert call("anonymize", *where, *ksame, "--unit", "row").status == 0
+    quick = ["--seed", 0, "--shadows", 0, "--bootstrap", 20, "--output_root", tmp_path / "logs"]
+    path = tmp_path / "logs/people/pixels/people_ksame-3-unitrow-s0_audit.json"
+    missing = call(AUDIT, *where, *ksame, *quick, "--unit", "row")
+    assert missing.status == 2
+    assert "train_ksame-3-unitrow.npz does, which --fit_unit row would name" in missing.err
+    assert not (tmp_path / "logs/people/pixels").exists() or not path.exists()
+    for flags, unit in (
+        ([], "person"),
+        (["--unit", "row"], "row"),
+        (["--unit", "person"], "person"),
+    ):
+        done = call(AUDIT, *where, *ksame, "--fit_unit", "row", *quick, *flags)
+        assert done.status == 0, done.err
+        content = json.loads(path.read_text())
+        assert content["unit"] == content["audit"]["unit"] == unit
+        assert ("member_persons" in content["sizes"]) == (unit == "person")
+        assert ("reidentification_rank1" in content["figures"]) == (unit == "person")
+        assert "no promise to persons" in content["notes"][-1]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--anonymizer", "kSAME", "--k", 5], "train_ksame-5.npz does not exist"),
         (["--anonymizer", "cvae-online"], "cvae-online"),
+        (["--anonymizer", "identity", "--unit", "person"], "--unit person: the embeddings do not"),
+        (["--anonymizer", "identity", "--unit", "patient"], "unknown unit 'patient'"),
         (["--anonymizer", "identity", "--shadows", 1], "--shadows 1"),
         (["--anonymizer", "identity", "--bootstrap", 0], "--bootstrap 0"),
         (["--anonymizer", "identity", "--figure", "roc.doc"], "roc.doc"),

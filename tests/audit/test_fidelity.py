@@ -13,6 +13,7 @@ def test_coverage_and_density_by_hand(monkeypatch):
     release = rows([2.5, 3.5, 1], [0, 0, 1])
     found = fidelity.manifold(release, truth, CPU)
     assert found.coverage.tolist() == [1, 1, 1, 0, 0, 0]
+    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert found.density.tolist() == [1.5, 0.5, 0]
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from src.anonymizers import methods
 from src.audit import promises
 from tests.audit.support import audited, blobs, splits
 

@@ -37,11 +37,12 @@ def test_a_record_says_what_it_depends_on_and_what_came_out(case, report, data, 
     content = json.loads(path.read_text())
     assert list(content) == [
         "format", "dataset", "backbone", "id", "anonymizer", "settings", "seed", "audit", "inputs",
-        "sizes", "figures", "notes", "device", "versions", "seconds",
+        "unit", "sizes", "figures", "notes", "device", "versions", "seconds",
         "sum",
     ]  # fmt: skip
     assert content["inputs"] == {**data.fingerprints, "release": data.train.fingerprint}
-    assert content["audit"] == {"shadows": 0, "bootstrap": 5}
+    assert content["audit"] == {"shadows": 0, "bootstrap": 5, "unit": "row"}
+    assert content["unit"] == "row"
     assert content["seconds"] == 1.235
     assert records.read(tmp_path, case) == content
 
@@ -56,6 +57,7 @@ def test_an_id_that_ends_in_the_seed_does_not_repeat_it(case, tmp_path):
     [
         {"settings": {"k": 2}},
         {"audit": AuditSettings(shadows=0, bootstrap=6)},
+        {"audit": AuditSettings(shadows=0, bootstrap=5, unit="person")},
         {"inputs": {"train": "0" * 16}},
         {"anonymizer": "other"},
     ],
@@ -63,6 +65,18 @@ def test_an_id_that_ends_in_the_seed_does_not_repeat_it(case, tmp_path):
 def test_an_audit_of_something_else_is_not_found(case, report, tmp_path, change):
     records.write(tmp_path, case, report, device="cpu", seconds=1)
     assert records.read(tmp_path, dataclasses.replace(case, **change)) is None
+
+
+def test_an_audit_that_names_no_unit_is_by_row(case, report, tmp_path):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1)
+    content = json.loads(path.read_text())
+    older = {key: value for key, value in content.items() if key not in ("unit", "sum")}
+    del older["audit"]["unit"]
+    path.write_text(json.dumps(older))
+    for options in (OPTIONS, dataclasses.replace(OPTIONS, unit="row")):
+        assert records.read(tmp_path, dataclasses.replace(case, audit=options))
+    by_person = dataclasses.replace(OPTIONS, unit="person")
+    assert records.read(tmp_path, dataclasses.replace(case, audit=by_person)) is None
 
 
 @pytest.mark.parametrize(

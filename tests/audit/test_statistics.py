@@ -112,16 +112,41 @@ def test_a_metric_that_is_not_defined_has_no_estimate():
 def test_share_below_quantile_by_hand():
     references = np.arange(101.0)  # the 10 % quantile is 10
     share = statistics.share_below_quantile(
-        np.array([10.0, 10.1, 9.0, 50.0]), references, 0.1, bootstrap=bootstrap(20)
+        np.array([10.0, 10.1, 9.0, 50.0]),
+        references,
+        0.1,
+        whose=np.arange(101),
+        bootstrap=bootstrap(20),
     )
     assert share.value == 0.5
-    few = statistics.share_below_quantile(np.ones(4), np.ones(9), 0.1, bootstrap=bootstrap(20))
+    few = statistics.share_below_quantile(
+        np.ones(4), np.ones(9), 0.1, whose=np.arange(9), bootstrap=bootstrap(20)
+    )
+    assert few == Estimate(None)
+
+
+def test_a_quantile_is_of_rows_and_its_interval_of_units():
+    draw = rng(5)
+    whose = np.repeat(np.arange(150), 4)
+    references = np.repeat(draw.normal(size=150), 4) + 0.01 * draw.normal(size=600)
+    values = draw.normal(size=4000)
+    by_unit, by_row = (
+        statistics.share_below_quantile(
+            values, references, 0.1, whose=numbers, bootstrap=bootstrap(300)
+        )
+        for numbers in (whose, np.arange(600))
+    )
+    assert by_unit.value == by_row.value
+    assert by_unit.high - by_unit.low > 1.4 * (by_row.high - by_row.low)  # about twice
+    few = statistics.share_below_quantile(
+        values, references, 0.005, whose=whose, bootstrap=bootstrap(20)
+    )
     assert few == Estimate(None)
 
 
 def test_no_hit_at_all_does_not_rule_out_three_in_n():
     share = statistics.share_below_quantile(
-        np.full(60, 9.0), np.zeros(200), 0.01, bootstrap=bootstrap(20)
+        np.full(60, 9.0), np.zeros(200), 0.01, whose=np.arange(200), bootstrap=bootstrap(20)
     )
     assert share == Estimate(0, 0, 3 / 60)
     missed = metrics(np.zeros(30), np.ones(100), (0.01,)).tpr[0.01]

@@ -9,7 +9,7 @@ import pytest
 from src.anonymizers import methods
 from src.anonymizers.base import ordered
 from src.anonymizers.dp import accounting
-from src.bundle import contents, datasheet, decoders, guarantees
+from src.bundle import contents, datasheet, decoders, guarantees, privacy
 from src.core.errors import DataError, MissingPackageError
 from src.database import EmbeddingSet, read
 from src.networks.cvae import Decoder
@@ -81,7 +81,7 @@ def test_facts_that_contradict_the_settings(copy, facts, message):
     refused(copy, message)
 
 
-@pytest.mark.parametrize("name", guarantees.FACTS)
+@pytest.mark.parametrize("name", privacy.FACTS)
 def test_a_guarantee_is_stated_whole_or_not_at_all(copy, name):
     facts = read(copy / "train.npz").meta["facts"]
     del facts[name]
@@ -112,13 +112,13 @@ def test_without_the_accountant_epsilon_is_stated(copy, monkeypatch):
     def missing(module):
         raise MissingPackageError("differential privacy needs opacus")
 
-    assert f"shown: {guarantees.EPSILON}" in bundle("verify", copy).out
-    guarantees._epsilon.cache_clear()
+    assert f"shown: {privacy.EPSILON}" in bundle("verify", copy).out
+    privacy._epsilon.cache_clear()
     monkeypatch.setattr(accounting, "opacus", missing)
     done = bundle("verify", copy)
     assert done.status == 0
-    assert f"shown: {guarantees.EPSILON}" not in done.out
-    assert f"stated, not checked: {guarantees.EPSILON} (differential privacy needs" in done.out
+    assert f"shown: {privacy.EPSILON}" not in done.out
+    assert f"stated, not checked: {privacy.EPSILON} (differential privacy needs" in done.out
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-300, 1e300, 0, -1, float(2**40)])
@@ -244,7 +244,7 @@ def test_the_check_of_epsilon_is_what_refuses(copy, monkeypatch):
     sheet = json.loads((copy / "datasheet.json").read_text())
     sentence = sheet["guarantee"].replace(sheet["guarantee"].split(",")[0], "(1", 1)
     forged(copy, settings={"epsilon": 1.0}, text=sentence, epsilon=1.0)
-    monkeypatch.setattr(guarantees, "check_epsilon", lambda *_: None)
+    monkeypatch.setattr(privacy, "check_epsilon", lambda *_: None)
     assert bundle("verify", copy).status == 0
 
 

@@ -10,7 +10,8 @@ from src.core.copies import among
 from src.core.errors import DataError
 from src.embedding import copies, extraction
 from src.embedding.datasets.base import ImageArray, ImageSet, ImageSplits
-from src.embedding.extraction import Options, embed
+from src.embedding.extraction import embed
+from src.embedding.settings import ExtractionSettings
 from tests.embedding.test_extraction import backbone
 
 
@@ -48,7 +49,9 @@ def image_splits(shared=3, val=0):
 
 
 def test_copies_are_counted_warned_of_and_recorded(caplog):
-    sets = embed("x", image_splits(3, 2), backbone(), Options(batch_size=3, num_workers=0))
+    sets = embed(
+        "x", image_splits(3, 2), backbone(), ExtractionSettings(batch_size=3, num_workers=0)
+    )
     counts = {"copies_in_train": 5, "copies_in_val": 2, "copies_in_test": 3}
     for data in sets.values():
         assert data.meta["facts"]["dataset"] == {"source": "here", **counts}
@@ -60,8 +63,8 @@ def test_copies_are_counted_warned_of_and_recorded(caplog):
 
 def test_copies_can_be_dropped(caplog):
     images = image_splits(3, 2)
-    whole = embed("x", images, backbone(), Options(batch_size=3, num_workers=0))
-    options = Options(batch_size=3, num_workers=0, drop_copies=True)
+    whole = embed("x", images, backbone(), ExtractionSettings(batch_size=3, num_workers=0))
+    options = ExtractionSettings(batch_size=3, num_workers=0, drop_copies=True)
     sets = embed("x", images, backbone(), options)
     kept = [3, 4, 7]
     np.testing.assert_array_equal(sets["train"].embeddings, whole["train"].embeddings[kept])
@@ -75,7 +78,9 @@ def test_copies_can_be_dropped(caplog):
 
 @pytest.mark.parametrize("drop", [False, True])
 def test_without_copies_nothing_is_said_or_recorded(caplog, drop):
-    sets = embed("x", image_splits(0), backbone(), Options(num_workers=0, drop_copies=drop))
+    sets = embed(
+        "x", image_splits(0), backbone(), ExtractionSettings(num_workers=0, drop_copies=drop)
+    )
     assert sets["train"].meta["facts"]["dataset"] == {"source": "here"}
     assert not caplog.messages
 
@@ -90,11 +95,11 @@ def test_rounding_of_embeddings_hides_no_copy(monkeypatch, caplog):
         return found._replace(rows=found.rows + noise.astype(np.float32))
 
     monkeypatch.setattr(extraction, "extract_marked", rounded)
-    embed("x", image_splits(3), backbone(), Options(num_workers=0))
+    embed("x", image_splits(3), backbone(), ExtractionSettings(num_workers=0))
     assert len(caplog.messages) == 1
     caplog.clear()
     monkeypatch.setattr(copies, "marks", lambda x: torch.rand(len(x), 2).mul(2**40).long())
-    embed("x", image_splits(3), backbone(), Options(num_workers=0))
+    embed("x", image_splits(3), backbone(), ExtractionSettings(num_workers=0))
     assert not caplog.messages  # the broken version misses them
 
 
@@ -104,4 +109,4 @@ def test_a_class_is_not_dropped_whole():
     test = ImageSet(ImageArray(train[::2].copy()), images.train.labels[::2])
     same = ImageSplits(images.train, images.val, test, ["a", "b"])
     with pytest.raises(DataError, match="all 4 images in train of class 'a' are also in test"):
-        embed("x", same, backbone(), Options(num_workers=0, drop_copies=True))
+        embed("x", same, backbone(), ExtractionSettings(num_workers=0, drop_copies=True))

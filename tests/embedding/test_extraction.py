@@ -10,10 +10,11 @@ from src.database import SPLITS
 from src.embedding import extraction
 from src.embedding.backbones import Backbone, load
 from src.embedding.datasets.base import ImageArray, ImageFiles, ImageSet, ImageSplits
-from src.embedding.extraction import Options, embed, extract
+from src.embedding.extraction import embed, extract
+from src.embedding.settings import ExtractionSettings
 
 CPU = torch.device("cpu")
-HERE = Options(num_workers=0)  # images are decoded in this process
+HERE = ExtractionSettings(num_workers=0)  # images are decoded in this process
 
 
 def image_set(n, size=6, seed=0):
@@ -49,7 +50,7 @@ def backbone(model=None):
 @pytest.mark.parametrize("batch_size", [2, 5, 64])
 def test_rows_are_those_of_the_images_in_order(workers, batch_size):
     images, ours = image_set(5), backbone()
-    rows = extract(images, ours, Options(batch_size=batch_size, num_workers=workers))
+    rows = extract(images, ours, ExtractionSettings(batch_size=batch_size, num_workers=workers))
     with torch.inference_mode():
         expected = [ours.model(ours.transform(images[i])[None])[0].numpy() for i in range(5)]
     assert rows.dtype == np.float32
@@ -60,7 +61,7 @@ def test_rows_are_those_of_the_images_in_order(workers, batch_size):
 def test_lower_precision_is_close_and_stored_as_float32(precision):
     images, ours = image_set(40), backbone()
     exact = extract(images, ours, HERE)
-    rounded = extract(images, ours, Options(precision, num_workers=0))
+    rounded = extract(images, ours, ExtractionSettings(precision=precision, num_workers=0))
     assert rounded.dtype == np.float32
     assert not np.array_equal(rounded, exact)
     np.testing.assert_allclose(rounded, exact, rtol=0.05, atol=0.02)
@@ -76,7 +77,7 @@ def test_images_that_cannot_be_read_are_counted(tmp_path, workers):
     images = ImageSet(ImageFiles(paths), np.zeros(9, np.int64))
     message = r"3\.png is not an image .* \(the first of 3 such, of 9 images of the split\)$"
     with pytest.raises(DataError, match=message):
-        extract(images, backbone(), Options(batch_size=2, num_workers=workers))
+        extract(images, backbone(), ExtractionSettings(batch_size=2, num_workers=workers))
 
 
 def test_overflow_names_the_image_and_advises_a_wider_range():
@@ -88,8 +89,13 @@ def test_overflow_names_the_image_and_advises_a_wider_range():
 
     images, ours = image_set(5), backbone(OneTooLarge())
     with pytest.raises(DataError, match=r"2 embeddings .* image 1 of test; try --precision bf16"):
-        extract(images, ours, Options("fp16", 3, num_workers=0), title="test")
-    extract(images, ours, Options("bf16", 3, num_workers=0))
+        extract(
+            images,
+            ours,
+            ExtractionSettings(precision="fp16", batch_size=3, num_workers=0),
+            title="test",
+        )
+    extract(images, ours, ExtractionSettings(precision="bf16", batch_size=3, num_workers=0))
 
 
 def test_not_a_number_names_the_image():
@@ -106,7 +112,7 @@ def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
     paths[3].write_bytes(paths[0].read_bytes()[:40])
     images = ImageSet(ImageFiles(paths), np.zeros(5, np.int64))
     with pytest.raises(InputError, match=r"3\.png is not an image") as error:
-        extract(images, backbone(), Options(batch_size=2, num_workers=workers))
+        extract(images, backbone(), ExtractionSettings(batch_size=2, num_workers=workers))
     assert "\n" not in str(error.value)
 
 
@@ -132,7 +138,7 @@ def test_a_killed_worker_is_explained():
 
     images = Deadly(image_set(4).images, np.zeros(4, np.int64))
     with pytest.raises(InputError, match="--num_workers"):
-        extract(images, backbone(), Options(num_workers=1))
+        extract(images, backbone(), ExtractionSettings(num_workers=1))
 
 
 def test_meta_says_what_the_files_were_made_from():
@@ -162,7 +168,7 @@ def test_the_extraction_is_the_runs_own():
     first = run()
     assert run() == first
     others = [
-        run(options=Options("bf16", num_workers=0)),
+        run(options=ExtractionSettings(precision="bf16", num_workers=0)),
         run(images=image_splits(6)),
         run(model=_Scaled(2.0)),
     ]

@@ -338,7 +338,7 @@ def pixels(image):
 def extracted():
     started = time.monotonic()
     try:
-        options = extraction.Options(batch_size=10, num_workers=2)
+        options = extraction.ExtractionSettings(batch_size=10, num_workers=2)
         rows = extraction.extract(ImageSet(Images(), np.zeros(30, np.int64)), backbone, options)
         said = "right" if (rows == np.arange(30)[:, None]).all() else "wrong"
     except InputError as error:

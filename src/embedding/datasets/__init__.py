@@ -60,6 +60,8 @@ def load(
     """
     _require_one_meaning(name, root)
     of_files = name == "octdl" or (_is_own(name, root) and not _is_medimeta(name, root, task))
+    if window and not window[0] < window[1]:
+        raise InputError("--window LOW HIGH: {:g} is not below {:g}".format(*window))
     if window and name in names(root) and not of_files:
         raise InputError(f"--window has no effect: '{name}' is not a folder of your own images")
     if _is_medimeta(name, root, task):

@@ -16,7 +16,8 @@ from PIL import Image
 from src.core.errors import DataError
 from src.database import SPLITS
 from src.embedding.datasets import decoding
-from src.embedding.datasets.decoding import Window, simplified, to_rgb
+from src.embedding.datasets.decoding import simplified, to_rgb
+from src.embedding.datasets.grey import Window
 from src.embedding.datasets.splitting import VAL_FRACTION, hold_out
 
 

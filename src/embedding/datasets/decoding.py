@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -16,6 +15,7 @@ from PIL.ImageFile import ImageFile
 from src.core import progress
 from src.core.errors import DataError
 from src.core.files import reading
+from src.embedding.datasets.grey import Grey, Look, Window
 
 # A file with such a name is meant to be an image; any other is one if its content says so.
 SUFFIXES = (
@@ -32,47 +32,6 @@ _LARGEST_16_BIT = 65535
 _MP_ENTRIES, _PHOTOMETRIC = 0xB002, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION  # tags
 _MOST_IMAGES, _MOST_PIXELS = 500, 10_000  # that a range is taken from; pixels per image
 _PERCENTILES = (0.1, 99.9)
-
-
-class Window(NamedTuple):
-    """The grey values that become black and white, of images of more than 8 bits.
-
-    With `given` it also replaces the window that an image names itself (DICOM).
-    """
-
-    low: float
-    high: float
-    given: bool
-
-
-class Grey(NamedTuple):
-    """A picture of more than 8 bits before its values become 0..1.
-
-    Attributes:
-        values: (h, w) float32, as stored, in DICOM rescaled.
-        largest: the value that is 1 without a window: that of the type, 1 for floats.
-        inverted: the lowest value is white.
-        window: the image's own.
-    """
-
-    values: np.ndarray
-    largest: float
-    inverted: bool
-    window: Window | None = None
-
-
-class Look(NamedTuple):
-    """What a file's header says.
-
-    Attributes:
-        frames: pages or frames.
-        deep: grey of more than 8 bits.
-        windowed: with a window of its own.
-    """
-
-    frames: int
-    deep: bool
-    windowed: bool = False
 
 
 def read(path: Path, window: Window | None = None) -> Image.Image:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from src.core.errors import DataError, MissingPackageError
-from src.embedding.datasets.decoding import Grey, Look, Window
+from src.embedding.datasets.grey import Grey, Look, Window
 
 if TYPE_CHECKING:
     from pydicom import Dataset

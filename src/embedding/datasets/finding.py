@@ -11,7 +11,8 @@ from typing import NamedTuple
 from src.core import progress
 from src.core.errors import DataError, InputError
 from src.core.files import reading
-from src.embedding.datasets.decoding import Look, look
+from src.embedding.datasets.decoding import look
+from src.embedding.datasets.grey import Look
 
 # Left by systems and by programs that synchronise folders; with everything that begins with a dot.
 LEFTOVERS = {

@@ -12,8 +12,9 @@ from src.core.errors import DataError, InputError
 from src.database import SPLITS
 from src.embedding.datasets import folders, labels_file
 from src.embedding.datasets.base import ImageFiles, ImageSet, ImageSplits
-from src.embedding.datasets.decoding import Window, range_of
+from src.embedding.datasets.decoding import range_of
 from src.embedding.datasets.finding import Row
+from src.embedding.datasets.grey import Window
 from src.embedding.datasets.splitting import SPLIT_SEED, TEST_FRACTION, VAL_FRACTION, hold_out
 
 log = logging.getLogger(__name__)

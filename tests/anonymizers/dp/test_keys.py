@@ -274,3 +274,13 @@ def test_neighbours_share_no_noise(digits):
         for data in (train, less)
     )
     assert ((ours - theirs).abs() > 1).sum() > 5
+
+
+def test_public_bounds_and_private_ones_share_no_noise(digits, tmp_path):
+    """The same rows, settings, seed and noise of class counts: their difference must be noise."""
+    resources = Resources(CPU.device, tmp_path)
+    ours, theirs = (
+        dpcvae.fit(data, short(), seed=0, resources=resources).decoder.class_weights
+        for data in (digits.train, without_meta(digits.train))
+    )
+    assert ((ours - theirs).abs() > 1).sum() > 5

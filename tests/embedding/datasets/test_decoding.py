@@ -10,7 +10,8 @@ from PIL import Image
 
 from src.core.errors import DataError
 from src.embedding.datasets import decoding
-from src.embedding.datasets.decoding import Window, look, range_of, read, to_array
+from src.embedding.datasets.decoding import look, range_of, read, to_array
+from src.embedding.datasets.grey import Window
 from tests.embedding.datasets.support import grey, save, tiff
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -7,7 +7,8 @@ import pytest
 
 from src.core.errors import DataError, MissingPackageError
 from src.embedding import datasets
-from src.embedding.datasets.decoding import Window, look, read, to_array
+from src.embedding.datasets.decoding import look, read, to_array
+from src.embedding.datasets.grey import Window
 
 pydicom = pytest.importorskip("pydicom")
 
