@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from src.core import names
-from src.core.files import number_name
+from src.core.files import value_name
 from src.core.provenance import versions
 from src.core.records import Subject
 from src.core.settings import Settings
@@ -113,7 +113,7 @@ class Anonymizer(Settings, ABC):
     @property
     def label(self) -> str:
         """`cvae (variance=0.5)`: the name and the settings that are not the default."""
-        values = ", ".join(f"{name}={shown(value)}" for name, value in self.given.items())
+        values = ", ".join(f"{name}={value_name(value)}" for name, value in self.given.items())
         return f"{self.name} ({values})" if values else self.name
 
 

@@ -184,6 +184,11 @@ def _line(error: Exception) -> str:
     return printable(" ".join(str(error).split())[:LONGEST]) or type(error).__name__
 
 
+def value_name(value: float | str) -> str:
+    """A setting's value as names of files have it."""
+    return value if isinstance(value, str) else number_name(value)
+
+
 def number_name(value: float) -> str:
     """A number as names of files have it: short, but different for different numbers."""
     short = f"{value:g}"

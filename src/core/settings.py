@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Self, get_args, get_type_hints
 
 from src.core.errors import InputError, UnknownNameError
-from src.core.files import number_name
+from src.core.files import value_name
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
 
@@ -114,8 +114,7 @@ class Settings:
         for name, value in self.given.items():
             tag = fields[name].metadata["tag"]
             tag = name if tag is None else tag
-            text = value if isinstance(value, str) else number_name(value)
-            parts.append(tag if value is True else f"{tag}{text}")
+            parts.append(tag if value is True else f"{tag}{value_name(value)}")
         return parts
 
 

@@ -154,7 +154,10 @@ def test_an_error_of_one_process_ends_all(tmp_path):
         (["--backbone", "resnet19"], "did you mean 'resnet18'"),
         (["--dataset", "pet"], "did you mean 'pets'"),
         (["--backbone", "pixels", "--image_size", "0"], "0 is below 1"),
-        (["--backbone", "pixels", "--num_workers", "-1"], "--num_workers -1 is below its minimum, 0"),
+        (
+            ["--backbone", "pixels", "--num_workers", "-1"],
+            "--num_workers -1 is below its minimum, 0",
+        ),
         (["--backbone", "pixels", "--precision", "int8"], "int8"),
         (["--backbone", "pixels", "--device", "cuda:99"], "device 'cuda:99' is missing"),
         (["--backbone", "pixels", "--seed", "1"], "--seed"),
