@@ -53,10 +53,7 @@ class EmbeddingSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of embeddings and labels.
-
-        Persons are no part of it: whoever has a list of them must not be able to try it out.
-        """
+        """Fingerprint of embeddings and labels; not of persons, of which a list could be tried."""
         return fingerprint_arrays(self.embeddings, self.labels)
 
     @property
@@ -183,6 +180,8 @@ class Database:
             _check_fits(train, other, train_path, self.path(name))
         if np.ptp(test.labels) == 0:
             raise DataError(f"{self.path('test')} has one class only; AUC needs two")
+        if len({split.persons is None for split in (train, val, test)}) > 1:
+            raise DataError(f"{self.folder}: some splits say whose their rows are, others do not")
         return Splits(train, val, test)
 
     def read_release(self, release_id: str, train: EmbeddingSet) -> EmbeddingSet:

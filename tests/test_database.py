@@ -334,3 +334,15 @@ def test_writing_over_a_link_replaces_its_target(tmp_path):
     assert database.write("train", EmbeddingSet(X + 1, Y), "x") == path
     assert path.is_symlink()
     assert np.array_equal(read(target).embeddings, X + 1)
+
+
+def test_persons_are_kept_and_are_those_of_all_splits_or_none(database, digits):
+    for split in ("train", "val", "test"):
+        part = getattr(digits, split)
+        known = EmbeddingSet(part.embeddings, part.labels, part.meta, np.arange(len(part)) // 2)
+        database.write(split, known)
+    np.testing.assert_array_equal(database.read().test.persons, np.arange(360) // 2)
+    assert database.read().train.fingerprint == digits.train.fingerprint
+    database.write("val", digits.val)
+    with pytest.raises(DataError, match="some splits say whose their rows are, others do not"):
+        database.read()
