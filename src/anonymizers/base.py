@@ -65,7 +65,6 @@ class Anonymizer(Settings, ABC):
         meta = {
             **{key: train.meta[key] for key in inherited if key in train.meta},
             "split": "train",
-            "unit": self.protects(train),
             **self.origin(train, val, seed=seed),
             "device": resources.device.type,
             "facts": facts,
@@ -78,6 +77,7 @@ class Anonymizer(Settings, ABC):
         return {
             "anonymizer": self.name,
             "settings": dataclasses.asdict(self),
+            "unit": self.protects(train),
             "seed": seed if self.seeded else None,
             "source": {"train": train.fingerprint, "val": val.fingerprint},
         }

@@ -61,7 +61,7 @@ def verdict(
 
 
 def _excused(row: Measure, value: Estimate, chance: Estimate) -> str | None:
-    """Why a value above that of a useless attack is no leak, if chance gives as much."""
+    """Why a value above that of a useless attack is not a leak, if chance gives as much."""
     low = value.low or 0.0
     if not row.control:
         as_much = chance.value is not None and low <= chance.value

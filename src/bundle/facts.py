@@ -36,5 +36,5 @@ def number(facts: Mapping[str, Any], name: str) -> float:
     """
     value = facts.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise DataError(f"states {name} {value!r:.80}, which is no number above 0")
+        raise DataError(f"states {name} {value!r:.80}, which is not a number above 0")
     return float(value)

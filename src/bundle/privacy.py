@@ -80,7 +80,7 @@ def _check_facts(anonymizer: methods.DPCVAE, facts: Mapping[str, Any]) -> set[st
     if epsilon > anonymizer.epsilon:
         raise DataError(f"states epsilon {epsilon}, more than the {anonymizer.epsilon} allowed")
     if delta >= 1 or (anonymizer.delta is None and delta != 10.0 ** round(math.log10(delta))):
-        raise DataError(f"states delta {delta}, which is no power of ten below 1")
+        raise DataError(f"states delta {delta}, which is not a power of ten below 1")
     if not re.fullmatch(ACCOUNTANT, str(facts["accountant"])):
         raise DataError(f"states an unknown accountant: {facts['accountant']!r:.80}")
     sources = [keys.source(key, torch.device(kind)) for key in ("", "x") for kind in DEVICES]

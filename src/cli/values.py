@@ -81,7 +81,7 @@ def output_file(beginnings: Mapping[str, bytes]) -> Callable[[str], Path]:
 
 
 def new_folder(text: str) -> Path:
-    """A folder to make, refused where something is there."""
+    """A new folder, refused where something exists already."""
     folder = path(text)
     with _of_flag():
         files.require_new(folder)

@@ -52,7 +52,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in an .npz file that are among `HELD`; others are left alone.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: the file does not exist.
         DataError: damaged, pickled, ambiguous, or larger than its bytes explain.
     """
     with (
@@ -116,7 +116,7 @@ def _header(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> _Header:
     """What an array says of itself, if it is as large as that.
 
     Raises:
-        DataError: pickled, or a `meta` that is no text.
+        DataError: pickled, or a `meta` that is not text.
         ValueError: not as numpy writes such arrays.
     """
     version = np.lib.format.read_magic(file)

@@ -23,7 +23,7 @@ WRAPPERS = (
     *("state_dict_ema", "model_ema", "teacher", "ema", "state_dict", "model_state_dict"),
     *("model_state", "model", "module", "network", "net", "backbone", "encoder", "weights"),
 )
-# What trains a network and is no part of its features, by the first part of its names.
+# What trains a network and is not part of its features, by the first part of its names.
 HEADS = re.compile(
     r"((\w*_)?heads?(_\w+)?|fc|classifier|pooler|projector|predictor|prototypes|mask_token|criterion|"
     r"\w*loss\w*|queue\w*|center)(\.|$)"

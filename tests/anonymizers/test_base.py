@@ -66,7 +66,7 @@ def test_a_release_says_how_it_was_made_and_inherits_what_still_holds():
     }
     origin = Shift(by=2).origin(train, val, seed=3)
     assert origin.items() <= released.meta.items()
-    assert origin.keys() == {"anonymizer", "settings", "seed", "source"}
+    assert origin.keys() == {"anonymizer", "settings", "unit", "seed", "source"}
 
 
 def test_rows_without_meta_have_nothing_to_inherit():

@@ -101,6 +101,16 @@ def test_the_unit_is_the_person_where_known(persons, unit, meant):
     assert method.release_id(0) == ("ksame-2-unitrow" if unit else "ksame-2")
 
 
+def test_a_release_to_rows_is_not_the_one_to_persons_that_is_wanted_now():
+    """What a sweep compares: made before persons were known, a release is made again."""
+    data = rows_of(np.repeat(np.arange(10), 2))
+    method = methods.KSame(k=2)
+    before = method.anonymize(data.by("row"), data, seed=0, resources=CPU)
+    wanted = method.origin(data, data, seed=0)
+    assert not wanted.items() <= before.meta.items()
+    assert wanted.items() <= method.anonymize(data, data, seed=0, resources=CPU).meta.items()
+
+
 def test_persons_that_are_asked_for_must_be_known():
     data = rows_of(np.arange(10)).by("row")
     with pytest.raises(InputError, match="--unit person: the embeddings do not say whose"):

@@ -1,12 +1,14 @@
 """The YAML file of a sweep: what it may hold, and what its lists stand for."""
 
+import json
+
 import pytest
 import yaml
 
 from src.audit.measures import MEASURES
 from src.audit.settings import AuditSettings
 from src.core.errors import InputError
-from src.report import grid
+from src.report import grid, published
 from tests.support import ROOT
 
 SWEEP = {
@@ -106,3 +108,16 @@ def test_the_sweeps_behind_the_tables_of_docs():
     }  # which the digits do not resolve
     assert [a.given for a in dp.anonymizers] == [{}, {}, *({"epsilon": e} for e in (16, 8, 4, 1))]
     assert dp.sigma == (0, 1, 2, 4)
+
+
+def test_the_released_code_stands_beside_the_pixels():
+    """configs/released.yaml says what benchmarks/parity.json says."""
+    sweep = grid.read(ROOT / "configs" / "pixels.yaml")
+    assert sweep.image_size is None  # 8 x 8 pixels, as they are
+    values = published.read(sweep.shown.published)
+    expected = json.loads((ROOT / "benchmarks" / "parity.json").read_text())
+    for key, value in values.items():
+        name = "-".join([key.anonymizer.name, *(f"{k}" for k in key.anonymizer.given.values())])
+        entry = expected[f"{name}|{key.sigma or 0:g}"]
+        assert value.value == entry[key.metric]["mean"]
+    assert len(values) == 25

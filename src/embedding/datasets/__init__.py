@@ -15,7 +15,7 @@ from src.embedding.datasets.base import ImageSplits
 TORCHVISION = ("aircraft", "dtd", "oxford-pets", "stl10")
 MEDMNIST = (*medmnist_sets.FLAGS, *medmnist_sets.UNSUITED)
 NAMES = ("digits", "octdl", *TORCHVISION, *medmnist_sets.FLAGS, *medimeta.TASKS)
-SHARED_FOLDERS = ("medimeta", "medmnist")  # of several datasets, so they are none themselves
+SHARED_FOLDERS = ("medimeta", "medmnist")  # of several datasets, so not datasets themselves
 STORES = ("fgvc-aircraft-2013b", "oxford-iiit-pet", "stl10_binary")  # likewise, of torchvision
 TAKEN = {*SHARED_FOLDERS, *STORES, *NAMES, *MEDMNIST}
 OCTDL_SCRIPT = "assets/data/octdl/octdl_preprocessing.py"

@@ -59,7 +59,7 @@ def look(path: Path) -> Look | None:
     """What a file's header says; None where neither its name nor its content is an image's.
 
     Raises:
-        DataError: it cannot be opened, or it is no image though its name says so.
+        DataError: it cannot be opened, or it is not an image though its name says so.
     """
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path} is a link to {path.readlink()}, which cannot be reached")
@@ -168,7 +168,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _frames(image: Image.Image) -> int:
-    """Pages or frames; previews and gain maps, which cameras add to a JPEG, are none."""
+    """Pages or frames; previews and gain maps, which cameras add to a JPEG, do not count."""
     entries = getattr(image, "mpinfo", {}).get(_MP_ENTRIES)
     if entries:
         return 1 + sum("Multi-Frame" in entry["Attribute"]["MPType"] for entry in entries[1:])

@@ -67,8 +67,8 @@ def _lines(table: Path) -> list[dict[str, str]]:
     for name in COLUMNS[:2]:
         if name not in columns:
             raise DataError(
-                f"{table} has no column '{name}' (it has: {', '.join(columns)}); if it is no list "
-                "of images, give it another name"
+                f"{table} has no column '{name}' (it has: {', '.join(columns)}); if it does not "
+                "list images, give it another name"
             )
     twice = [name for name in COLUMNS if columns.count(name) > 1]
     if twice:
