@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from src.core.devices import Resources
     from src.networks.cvae import Decoder
 
+CHUNK, COLUMNS = 1 << 22, 16  # elements that are compared, features that are moved at once
+
 
 class Rows(NamedTuple):
     """What a method gives back."""
 
-    embeddings: np.ndarray  # (m, D) float32
+    embeddings: np.ndarray  # (m, D) float32, a new array (except for the identity's)
     labels: np.ndarray  # (m,) int64
     facts: dict[str, Any]  # what the run found out, for the file's meta (JSON values)
 
@@ -60,7 +62,8 @@ class Anonymizer(Settings, ABC):
         """
         rows, labels, facts = self.release(train, val, seed=seed, resources=resources)
         if self.name != IDENTITY:
-            rows, labels = ordered(rows, labels)
+            labels = labels.copy()
+            sort(rows, labels)
         inherited = ("dataset", "backbone", "class_names")
         meta = {
             **{key: train.meta[key] for key in inherited if key in train.meta},
@@ -118,20 +121,40 @@ class Anonymizer(Settings, ABC):
 
 
 def ordered(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (m, D) float32 and labels (m,) sorted by label, then by their values.
+    """Rows (m, D) float32 and labels (m,) in the order that `sort` gives them."""
+    rows, labels = rows.copy(), labels.copy()
+    sort(rows, labels)
+    return rows, labels
 
-    The first features usually decide; more are sorted by where rows that agree in them differ.
+
+def sort(rows: np.ndarray, labels: np.ndarray) -> None:
+    """Sort rows (m, D) float32 and labels (m,) by label, then by the rows' values, in place.
+
+    The first features usually decide; more are looked at where rows that agree in them differ.
+    Beside the rows only a few of their columns are held.
     """
     width = 1
-    while True:
+    while not is_sorted(rows, labels):
+        width = min(4 * width, rows.shape[1])
         order = np.lexsort((*rows[:, :width].T[::-1], labels))
-        first, classes = rows[order, :width], labels[order]
-        agree = (classes[1:] == classes[:-1]) & (first[1:] == first[:-1]).all(1)
-        before = np.flatnonzero(agree)
-        same = rows[order[before]] == rows[order[before + 1]]
-        if width >= rows.shape[1] or same.all():
-            return rows[order], classes
-        width *= 4
+        labels[:] = labels[order]
+        for start in range(0, rows.shape[1], COLUMNS):
+            part = rows[:, start : start + COLUMNS]
+            part[:] = part[order]
+
+
+def is_sorted(rows: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether rows (m, D) are in the order that `sort` gives them."""
+    step = max(1, CHUNK // rows.shape[1])
+    for start in range(0, len(rows) - 1, step):
+        part = slice(start, start + step + 1)  # whose last row is the first of the next part
+        above, below = rows[part][:-1], rows[part][1:]
+        feature = (above != below).argmax(1)[:, None]  # the first that differs
+        falls = np.take_along_axis(above, feature, 1) > np.take_along_axis(below, feature, 1)
+        change = np.diff(labels[part])
+        if ((change < 0) | ((change == 0) & falls[:, 0])).any():
+            return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ data.)
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TypeGuard
 
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.anonymizers import trees
 from src.anonymizers.base import Rows
 from src.core.devices import Resources
 from src.core.errors import InputError
@@ -34,9 +36,19 @@ from src.database import EmbeddingSet
 NORM_BITS = 25  # the longest row's norm is below 2^25: squared distances are below 2^53
 FRONT = 63  # rows whose distances are made along with a seed's
 TILE = 384  # rows and columns of a tile of the distance matrix: float64 within a cache
+MOST_ROWS, BLOCK_ROWS = 60_000, 10_000  # that are grouped whole; of a block where there are more
+
+log = logging.getLogger(__name__)
 
 
-def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> Rows:
+def release(
+    train: EmbeddingSet,
+    k: int,
+    *,
+    per_class: bool,
+    block_rows: int | None = None,
+    resources: Resources,
+) -> Rows:
     """Each row's group mean, beside the row's label; the last rows that fill no group are dropped.
 
     Which rows those are follows from the order of the file alone (the published rule): whoever
@@ -46,11 +58,10 @@ def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resource
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
-    members = groups(train, k, per_class=per_class, resources=resources)
-    means = train.embeddings[members].mean(axis=1, dtype=np.float64).astype(np.float32)
-    kept = np.sort(members, axis=None)
-    released = np.empty_like(train.embeddings)
-    released[members] = means[:, None]
+    members = groups(train, k, per_class=per_class, block_rows=block_rows, resources=resources)
+    group_of = np.full(len(train), -1)
+    group_of[members] = np.arange(len(members))[:, None]
+    kept = np.flatnonzero(group_of >= 0)
     dropped = np.delete(train.labels, kept)
     names, counts = np.unique(dropped, return_counts=True)
     facts = {
@@ -60,32 +71,71 @@ def release(train: EmbeddingSet, k: int, *, per_class: bool, resources: Resource
             train.class_names[c]: int(n) for c, n in zip(names, counts, strict=True)
         },
     }
-    return Rows(released[kept], train.labels[kept], facts)
+    return Rows(means(train.embeddings, members)[group_of[kept]], train.labels[kept], facts)
 
 
-def groups(data: EmbeddingSet, k: int, *, per_class: bool, resources: Resources) -> np.ndarray:
+def means(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The mean of each group's rows (groups, D) float32."""
+    found = np.empty((len(groups), rows.shape[1]), np.float32)
+    step = max(1, trees.CHUNK // (groups.shape[1] * rows.shape[1]))
+    for start in range(0, len(groups), step):
+        part = slice(start, start + step)
+        found[part] = rows[groups[part]].mean(axis=1, dtype=np.float64)
+    return found
+
+
+def groups(
+    data: EmbeddingSet,
+    k: int,
+    *,
+    per_class: bool,
+    block_rows: int | None = None,
+    resources: Resources,
+) -> np.ndarray:
     """The groups of rows (groups, k) int64, row numbers; with per_class, class after class.
 
     Where `data.persons` is known, the rows of a group are of k different persons.
 
+    Args:
+        block_rows: the most rows of a block; None: all rows (of a class, with per_class) are one
+            block, or blocks of `BLOCK_ROWS` where they are more than `MOST_ROWS`.
+
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
+    made = []
+    cut = _blocks(data, k, per_class=per_class, block_rows=block_rows)
+    for rows in bar(cut, desc="k-Same", unit="block"):
+        whose = None if data.persons is None else data.persons[rows]
+        made.append(rows[group(data.embeddings[rows], k, resources, whose)])
+    return np.concatenate(made)
+
+
+def _blocks(
+    data: EmbeddingSet, k: int, *, per_class: bool, block_rows: int | None
+) -> list[np.ndarray]:
+    """The row numbers of each block within which groups are made, without those that fill none."""
     if per_class:
         parts = [np.flatnonzero(data.labels == c) for c in np.unique(data.labels)]
     else:
         parts = [np.arange(len(data))]
-    made = []
+    cut = []
     for rows in parts:
-        whose = None if data.persons is None else data.persons[rows]
-        people = len(rows) if whose is None else len(np.unique(whose))
+        people = len(rows) if data.persons is None else len(np.unique(data.persons[rows]))
         if people < k:
             name = data.class_names[data.labels[rows[0]]]
             where = f"class {name}" if per_class else "the training set"
-            unit = "rows" if whose is None else "persons"
+            unit = "rows" if data.persons is None else "persons"
             raise InputError(f"--k {k} is larger than the {people} {unit} of {where}")
-        made.append(rows[group(data.embeddings[rows], k, resources, whose)])
-    return np.concatenate(made)
+        most = block_rows or (BLOCK_ROWS if len(rows) > MOST_ROWS else len(rows))
+        cut += trees.leaves(data.embeddings, rows[: len(rows) // k * k], k, most)
+    if len(cut) > len(parts) and block_rows is None:
+        log.info(
+            "more than %d rows: grouped within %d blocks of at most %d nearby rows, which adds up "
+            "to a few points to the share of variance within groups (see --block_rows)",
+            *(MOST_ROWS, len(cut), BLOCK_ROWS),
+        )
+    return cut
 
 
 def group(
@@ -108,7 +158,7 @@ def group(
     ungrouped = _Ungrouped(points, resources.memory)
     groups = torch.empty(count, k, dtype=torch.int64, device=device)
     made = 0
-    for made in bar(range(1, count + 1), desc=f"k-Same k={k}", unit="group"):
+    for made in bar(range(1, count + 1), desc=f"k-Same k={k}", unit="group", leave=False):
         if left is not None and left.persons() < k:
             made -= 1
             break

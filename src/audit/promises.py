@@ -37,12 +37,15 @@ def unit(released: EmbeddingSet) -> str:
 
 
 def of_groups(
-    released: EmbeddingSet, anonymizer: Anonymizer, train: EmbeddingSet, resources: Resources
+    released: EmbeddingSet,
+    anonymizer: Anonymizer | None,
+    train: EmbeddingSet,
+    resources: Resources,
 ) -> list[str]:
     """Of k-Same, whether rows are k identical ones each, and groups of k different persons.
 
     Args:
-        anonymizer: what made the release.
+        anonymizer: what made the release; None where nobody knows.
         train: the rows that it was made from.
     """
     if not isinstance(anonymizer, KSame):
@@ -68,10 +71,16 @@ def _of_persons(
     k = anonymizer.k
     for rows in (train.by(anonymizer.unit), train.by(ROW)):
         try:
-            groups = ksame.groups(rows, k, per_class=anonymizer.per_class, resources=resources)
+            groups = ksame.groups(
+                rows,
+                k,
+                per_class=anonymizer.per_class,
+                block_rows=anonymizer.block_rows,
+                resources=resources,
+            )
         except InputError:  # k is larger than the number of persons
             continue
-        means = rows.embeddings[groups].mean(axis=1, dtype=np.float64).astype(np.float32)
+        means = ksame.means(rows.embeddings, groups)
         if not len(attacks.unlike(released, EmbeddingSet(means, rows.labels[groups[:, 0]]))):
             break
     else:

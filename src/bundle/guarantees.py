@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from src.anonymizers import methods
-from src.anonymizers.base import Anonymizer, Sampled
+from src.anonymizers.base import Anonymizer, Sampled, is_sorted
 from src.bundle import privacy
 from src.bundle.facts import Promise, require, unchecked
 from src.core.errors import DataError
@@ -35,7 +35,7 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
     facts = rows.meta.get("facts")
     if not isinstance(facts, dict):
         raise DataError("has no facts of the release")
-    if not _is_ordered(rows):
+    if not is_sorted(rows.embeddings, rows.labels):
         raise DataError(
             "has rows in another order than a release's: by label, then by value; run "
             "anonymize.py again"
@@ -57,15 +57,6 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
     if anonymizer.private:
         raise DataError(f"was made by {anonymizer.name}, whose guarantee cannot be checked")
     return Promise(NONE, [], unchecked(facts))
-
-
-def _is_ordered(rows: EmbeddingSet) -> bool:
-    """Whether rows are sorted by label, then by their values, as `base.ordered` leaves them."""
-    above, below = rows.embeddings[:-1], rows.embeddings[1:]
-    pairs, feature = np.arange(len(above)), (above != below).argmax(1)  # the first that differs
-    rises = above[pairs, feature] <= below[pairs, feature]
-    step = np.diff(rows.labels)
-    return bool(((step > 0) | ((step == 0) & rises)).all())
 
 
 def _ksame(anonymizer: methods.KSame, rows: EmbeddingSet) -> Promise:

@@ -21,6 +21,7 @@ from src.core.files import reading
 
 HELD = {"embeddings": 4, "labels": 8, "persons": 8, "meta": 0}  # bytes per element, of checks
 MOST_HELD, INFLATION = 1 << 27, 20  # bytes in memory: so many, and so many per byte of the file
+CHUNK = 1 << 22  # elements that are checked at once
 MOST_META = 1 << 24  # bytes of `meta`, 4 per character
 MOST_CLASSES = 1 << 20
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
@@ -176,13 +177,15 @@ def checked_embeddings(path: Path, array: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: embeddings have no dimensions (shape {array.shape})")
     with np.errstate(over="ignore"):
         embeddings = np.ascontiguousarray(array, dtype=np.float32)
-    finite = np.isfinite(embeddings)
-    if not finite.all():
-        row, column = np.unravel_index(finite.argmin(), finite.shape)
-        raise DataError(
-            f"{path}: embeddings[{row}, {column}] is {array[row, column]}; "
-            "all must be finite in float32"
-        )
+    step = max(1, CHUNK // array.shape[1])
+    for start in range(0, len(array), step):
+        finite = np.isfinite(embeddings[start : start + step])
+        if not finite.all():
+            row, column = np.unravel_index(finite.argmin(), finite.shape)
+            raise DataError(
+                f"{path}: embeddings[{start + row}, {column}] is {array[start + row, column]}; "
+                "all must be finite in float32"
+            )
     return embeddings
 
 

@@ -182,5 +182,10 @@ def test_memory_changes_nothing_and_the_release_says_how_it_was_made(digits, per
     )
     assert held.embeddings.tobytes() == fly.embeddings.tobytes()
     assert held.meta == fly.meta
-    assert held.meta["settings"] == {"k": 3, "unit": None, "per_class": per_class}
+    assert held.meta["settings"] == {
+        "k": 3,
+        "unit": None,
+        "per_class": per_class,
+        "block_rows": None,
+    }
     assert held.meta["seed"] is None
