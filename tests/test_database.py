@@ -5,9 +5,19 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 
+from src.core import arrays
 from src.core.errors import DataError, MissingFileError
 from src.database import SPLITS, Database, EmbeddingSet, read, write
+
+
+@pytest.fixture(autouse=True, params=["loaded", "mapped"])
+def _read_either_way(request, monkeypatch):
+    """Small arrays, and what is done with those of more than a gigabyte."""
+    if request.param == "mapped":
+        monkeypatch.setattr(arrays, "MAPPED", 1)
+
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1])
@@ -28,6 +38,17 @@ def test_round_trip_keeps_arrays_and_meta(tmp_path):
     assert back.labels.dtype == np.int64
     assert back.class_names == ["cat", "dog"]
     assert back.fingerprint == EmbeddingSet(X, Y).fingerprint
+
+
+def test_what_is_mapped_is_read_again_where_its_pages_were_dropped(tmp_path):
+    path = tmp_path / "a.npz"
+    for order in ("C", "F"):
+        save(path, embeddings=np.asarray(X, order=order), labels=Y)
+        data = read(path)
+        arrays.drop_pages(data.embeddings)
+        assert np.array_equal(data.embeddings, X)
+        torch.from_numpy(data.embeddings).add_(1)  # in memory alone
+        assert np.array_equal(read(path).embeddings, X)
 
 
 def test_same_content_same_bytes(tmp_path):

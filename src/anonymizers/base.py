@@ -60,6 +60,7 @@ class Anonymizer(Settings, ABC):
         Raises:
             InputError: the settings do not fit the data (k above n, ...).
         """
+        origin = self.origin(train, val, seed=seed)
         rows, labels, facts = self.release(train, val, seed=seed, resources=resources)
         if self.name != IDENTITY:
             labels = labels.copy()
@@ -68,7 +69,7 @@ class Anonymizer(Settings, ABC):
         meta = {
             **{key: train.meta[key] for key in inherited if key in train.meta},
             "split": "train",
-            **self.origin(train, val, seed=seed),
+            **origin,
             "device": resources.device.type,
             "facts": facts,
             "versions": versions(),

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from src.anonymizers import trees
 from src.anonymizers.base import Rows
+from src.core.arrays import drop_pages
 from src.core.devices import Resources
 from src.core.errors import InputError
 from src.core.progress import bar
@@ -71,7 +72,9 @@ def release(
             train.class_names[c]: int(n) for c, n in zip(names, counts, strict=True)
         },
     }
-    return Rows(means(train.embeddings, members)[group_of[kept]], train.labels[kept], facts)
+    centroids = means(train.embeddings, members)
+    drop_pages(train.embeddings)  # the release is as large
+    return Rows(centroids[group_of[kept]], train.labels[kept], facts)
 
 
 def means(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:

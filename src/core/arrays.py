@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +25,8 @@ from src.core.files import reading
 HELD = {"embeddings": 4, "labels": 8, "persons": 8, "meta": 0}  # bytes per element, of checks
 MOST_HELD, INFLATION = 1 << 27, 20  # bytes in memory: so many, and so many per byte of the file
 CHUNK = 1 << 22  # elements that are checked at once
+MAPPED = 1 << 30  # bytes from which on an array is mapped, not loaded
+MAGIC = 8  # bytes of an .npy file before its header's length
 MOST_META = 1 << 24  # bytes of `meta`, 4 per character
 MOST_CLASSES = 1 << 20
 MOST_DIRECTORY = 1 << 20  # bytes of a zip's directory, which is read whole
@@ -48,6 +53,11 @@ class _Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in an .npz file that are among `HELD`; others are left alone.
@@ -67,7 +77,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             _check_count(file, archive)
             headers = _headers(path, archive)
             file.most = MOST_META
-            return {name: _loaded(archive, h.member) for name, h in headers.items()}
+            return {
+                name: _mapped(path, file, h) if _is_mapped(h) else _loaded(archive, h.member)
+                for name, h in headers.items()
+            }
 
 
 def _check_count(file: IO[bytes], archive: zipfile.ZipFile) -> None:
@@ -133,15 +146,53 @@ def _header(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> _Header:
             f"{path}: meta is not JSON in one text of at most {MOST_META // 4} characters, but "
             f"{dtype} shaped {shape}"
         )
-    size = file.tell() + math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size != member.file_size:
+    header = _Header(member, shape, dtype)
+    if min(shape, default=0) < 0 or file.tell() + header.nbytes != member.file_size:
         raise ValueError(f"{member.filename} has not the size of {dtype} shaped {shape}")
-    return _Header(member, shape, dtype)
+    return header
 
 
 def _loaded(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _is_mapped(header: _Header) -> bool:
+    """Whether an array is as it is in memory, and too large to be held without need."""
+    stored = header.member.compress_type == zipfile.ZIP_STORED
+    return stored and header.nbytes >= MAPPED
+
+
+def _mapped(path: Path, file: IO[bytes], header: _Header) -> np.ndarray:
+    """The array as a private map of the file, whose pages the system may drop and read again.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    member = header.member
+    file.seek(member.header_offset + 26)  # the lengths of its name and of what follows that
+    begin = member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+    length = member.file_size - header.nbytes
+    file.seek(begin)
+    start = file.read(length)
+    fortran = np.lib.format.read_array_header_1_0(io.BytesIO(start[MAGIC:]))[1]
+    order: Literal["F", "C"] = "F" if fortran else "C"
+    array = np.memmap(path, header.dtype, "c", begin + length, header.shape, order)
+    flat, checksum = array.reshape(-1, order="A").view(np.uint8), zlib.crc32(start)
+    for part in range(0, len(flat), CHUNK):
+        checksum = zlib.crc32(flat[part : part + CHUNK].data, checksum)
+    if member.compress_size != member.file_size or checksum != member.CRC:
+        raise ValueError(f"{member.filename} is damaged")
+    return array
+
+
+def drop_pages(array: np.ndarray) -> None:
+    """Give back the memory of an array that is a map of a file; it is read again when needed."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray], *, compressed: bool) -> int:
