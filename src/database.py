@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.core import meta
+from src.core import classes, meta, records
 from src.core.arrays import (
     allowance,
     checked_embeddings,
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "val", "test")
-PERSON, ROW = UNITS = ("person", "row")  # what groups and guarantees are of
+PERSON, ROW = UNITS = records.UNITS  # what groups and guarantees are of
 IDENTITY = "identity"  # the id of the real training embeddings as a release
-FEW_CLASSES = 1000  # that may be numbered even where rows are fewer
 
 
 @dataclass(frozen=True)
@@ -158,26 +157,18 @@ class Database:
                 continue
             self._check_backbone(path, data)
 
-    def read(self, train_path: Path | None = None) -> Splits:
+    def read(self) -> Splits:
         """Read and check train, val and test.
-
-        Args:
-            train_path: a file from elsewhere in the place of train.npz, which is not read then.
 
         Raises:
             MissingFileError, DataError: a file is absent, damaged, or does not fit the others;
                 or nothing can be learnt from the labels.
         """
-        train = _read_usable(train_path) if train_path else self._read_split("train")
-        val, test = self._read_split("val"), self._read_split("test")
-        train_path = train_path or self.path("train")
-        if train.num_classes > max(len(train), FEW_CLASSES):  # patient numbers, dates, ...
-            raise DataError(
-                f"{train_path}: label {train.labels.max()} is too large for {len(train)} rows; "
-                "labels are 0..C-1"
-            )
-        for name, other in (("val", val), ("test", test)):
-            _check_fits(train, other, train_path, self.path(name))
+        train, val, test = map(self.read_split, SPLITS)
+        train_path = self.path("train")
+        classes.require_numbered(train_path, train.labels)
+        val = check_fits(train, val, train_path, self.path("val"))
+        test = check_fits(train, test, train_path, self.path("test"))
         if np.ptp(test.labels) == 0:
             raise DataError(f"{self.path('test')} has one class only; AUC needs two")
         if len({split.persons is None for split in (train, val, test)}) > 1:
@@ -203,7 +194,7 @@ class Database:
             )
         released = _read_usable(path)
         self._check_backbone(path, released)
-        _check_fits(train, released, self.path("train"), path)
+        released = check_fits(train, released, self.path("train"), path)
         source = released.meta.get("source", {}).get("train")
         if source not in (None, train.fingerprint):
             raise DataError(
@@ -212,7 +203,8 @@ class Database:
             )
         return released
 
-    def _read_split(self, split: str) -> EmbeddingSet:
+    def read_split(self, split: str) -> EmbeddingSet:
+        """Read one split; raise MissingFileError or DataError where it is not usable."""
         path = self.path(split)
         if not path.exists():
             raise MissingFileError(
@@ -299,21 +291,29 @@ def _read_usable(path: Path) -> EmbeddingSet:
     return data
 
 
-def _check_fits(train: EmbeddingSet, other: EmbeddingSet, train_path: Path, path: Path) -> None:
+def check_fits(
+    train: EmbeddingSet, other: EmbeddingSet, train_path: Path, path: Path
+) -> EmbeddingSet:
+    """The other rows, with train's numbers for classes of the same names.
+
+    Raises:
+        DataError: they do not belong to the training rows beside them.
+    """
+    names, theirs = train.class_names, other.class_names
+    if names != theirs and train.meta.get("class_names") and other.meta.get("class_names"):
+        labels = classes.renumbered(path, other.labels, theirs, names)
+        other = replace(other, labels=labels, meta={**other.meta, "class_names": names})
     if train.embeddings.shape[1] != other.embeddings.shape[1]:
         raise DataError(
             f"{path} has {other.embeddings.shape[1]} dimensions but "
             f"{train_path} has {train.embeddings.shape[1]}"
         )
-    named = len(train.meta.get("class_names") or [])  # classes, also those without a training row
-    unknown = np.setdiff1d(other.labels, np.union1d(train.labels, np.arange(named)))
-    if len(unknown):
-        raise DataError(f"{path}: label {unknown[0]} does not occur in {train_path}")
-    if not np.isin(other.labels, train.labels).any():
-        raise DataError(f"{path} has no row of a class that {train_path} has rows of")
-    ours, theirs = train.meta.get("extraction"), other.meta.get("extraction")
-    if ours and theirs and ours != theirs:
+    named = len(train.meta.get("class_names") or [])
+    classes.require_known(path, other.labels, train_path, train.labels, named)
+    ours, its = train.meta.get("extraction"), other.meta.get("extraction")
+    if ours and its and ours != its:
         raise DataError(
-            f"{path} was extracted with other settings ({theirs}) than {train_path} ({ours}); "
+            f"{path} was extracted with other settings ({its}) than {train_path} ({ours}); "
             "run create_db.py again"
         )
+    return other

@@ -320,18 +320,6 @@ def test_a_whole_guarantee_and_other_facts_are_kept(tmp_path, facts):
     assert database.read_release("x", database.read().train).meta["facts"] == facts
 
 
-def test_a_train_file_from_elsewhere_takes_the_place_of_ours(tmp_path):
-    database = Database(tmp_path, "d", "b")
-    write_splits(database)
-    database.path("train").unlink()
-    elsewhere = tmp_path / "rows.npz"
-    write(elsewhere, EmbeddingSet(X + 1, Y))
-    assert np.array_equal(database.read(elsewhere).train.embeddings, X + 1)
-    write(elsewhere, EmbeddingSet(X[:, :2], Y))
-    with pytest.raises(DataError, match=r"val\.npz has 3 dimensions but .*rows\.npz has 2"):
-        database.read(elsewhere)
-
-
 def test_meta_is_json_inside_the_file(tmp_path):
     write(tmp_path / "a.npz", EmbeddingSet(X, Y, {"split": "train"}))
     with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:

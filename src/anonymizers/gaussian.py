@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from sklearn.covariance import OAS
 from threadpoolctl import threadpool_limits
 
 from src.anonymizers.base import Rows
 from src.core import progress, seeding
+from src.core.distances import moments
 from src.core.errors import InputError
 from src.database import EmbeddingSet
 
@@ -19,12 +21,11 @@ def release(train: EmbeddingSet, *, seed: int) -> Rows:
     class has fewer rows than dimensions (oracle approximating shrinkage; Chen et al., 2010).
 
     Raises:
-        InputError: a class has one row, which would be released as it is.
+        InputError: the rows of a class are one or equal, so that it would be released as it is.
     """
     classes, counts = np.unique(train.labels, return_counts=True)
-    if counts.min() < 2:
-        name = train.class_names[classes[counts.argmin()]]
-        raise InputError(f"class {name} has 1 training row; gaussian needs at least 2 of each")
+    for label in classes:
+        _require_spread(train, int(label))
     draws = []
     with threadpool_limits(1):  # the rounding of a factorisation depends on the number of threads
         for label, count in progress.bar(
@@ -37,3 +38,15 @@ def release(train: EmbeddingSet, *, seed: int) -> Rows:
             )
             draws.append(rows.astype(np.float32))
     return Rows(np.concatenate(draws), np.repeat(classes, counts), {})
+
+
+def _require_spread(train: EmbeddingSet, label: int) -> None:
+    """Raise InputError where a class has no two rows that differ by more than rounding."""
+    rows = train.embeddings[train.labels == label]
+    if moments(torch.from_numpy(rows))[1].any():
+        return
+    what = "1 training row" if len(rows) == 1 else f"{len(rows)} training rows that are equal"
+    raise InputError(
+        f"class {train.class_names[label]} has {what}, which gaussian would release; it needs at "
+        "least 2 different rows of each class: leave the class out, or gather more of it"
+    )

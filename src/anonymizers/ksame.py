@@ -122,14 +122,9 @@ def _blocks(
         parts = [np.flatnonzero(data.labels == c) for c in np.unique(data.labels)]
     else:
         parts = [np.arange(len(data))]
+    _require_groups(data, parts, k, per_class)
     cut = []
     for rows in parts:
-        people = len(rows) if data.persons is None else len(np.unique(data.persons[rows]))
-        if people < k:
-            name = data.class_names[data.labels[rows[0]]]
-            where = f"class {name}" if per_class else "the training set"
-            unit = "rows" if data.persons is None else "persons"
-            raise InputError(f"--k {k} is larger than the {people} {unit} of {where}")
         most = block_rows or (BLOCK_ROWS if len(rows) > MOST_ROWS else len(rows))
         cut += trees.leaves(data.embeddings, rows[: len(rows) // k * k], k, most)
     if len(cut) > len(parts) and block_rows is None:
@@ -139,6 +134,23 @@ def _blocks(
             *(MOST_ROWS, len(cut), BLOCK_ROWS),
         )
     return cut
+
+
+def _require_groups(data: EmbeddingSet, parts: list[np.ndarray], k: int, per_class: bool) -> None:
+    """Raise InputError where the rows of a part are too few for a group; says what is possible."""
+    whose = np.arange(len(data)) if data.persons is None else data.persons
+    people = [len(np.unique(whose[rows])) for rows in parts]
+    fewest = min(people)
+    if fewest >= k:
+        return
+    unit = ("row" if data.persons is None else "person") + "s" * (fewest != 1)
+    if not per_class:
+        raise InputError(f"--k {k} is larger than the {fewest} {unit} of the training set")
+    name = data.class_names[data.labels[parts[people.index(fewest)][0]]]
+    possible = f"k up to {fewest} is possible"
+    if fewest < 2:
+        possible = "no k is possible: leave the class out, or gather more of it"
+    raise InputError(f"--k {k} is larger than the {fewest} {unit} of class {name}; {possible}")
 
 
 def group(

@@ -1,4 +1,4 @@
-"""Copies across splits: images that train shares with test or val make every result too good."""
+"""Copies across splits: rows that train shares with test or val make every result too good."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class Embedded(NamedTuple):
-    """A split's embeddings (n, D) float32 and the marks of its images (n, 2) int64."""
+    """A split's embeddings (n, D) float32, and marks (n, 2) int64 of its images, if it has any."""
 
     rows: np.ndarray
-    marks: np.ndarray
+    marks: np.ndarray | None = None
 
 
 def marks(images: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,10 @@ def found(splits: Mapping[str, Embedded]) -> dict[str, np.ndarray]:
 
 
 def _copied(ours: Embedded, theirs: Embedded) -> np.ndarray:
-    return among(ours.marks, theirs.marks) | among(ours.rows, theirs.rows)
+    same = among(ours.rows, theirs.rows)
+    if ours.marks is None or theirs.marks is None:
+        return same
+    return same | among(ours.marks, theirs.marks)
 
 
 def counts(copied: Mapping[str, np.ndarray], drop: bool) -> dict[str, int]:
@@ -74,14 +77,14 @@ def counts(copied: Mapping[str, np.ndarray], drop: bool) -> dict[str, int]:
     return numbers | ({"copies_dropped": numbers["copies_in_train"]} if drop else {})
 
 
-def warn(copied: Mapping[str, np.ndarray], drop: bool) -> None:
-    """Say how many images of test and val are also in train, if any are."""
+def warn(copied: Mapping[str, np.ndarray], drop: bool, noun: str) -> None:
+    """Say how many rows of test and val, called by the noun, are also in train, if any are."""
     shares = {name: f"{which.sum()} of {len(which)}" for name, which in copied.items()}
     if copied["train"].any():
         log.warning(
-            "copies across splits: %s images of test and %s of val are also in train (%s images "
+            "copies across splits: %s %s of test and %s of val are also in train (%s %s "
             "of train); %s",
-            *(shares["test"], shares["val"], shares["train"]),
+            *(shares["test"], noun, shares["val"], shares["train"], noun),
             "these are dropped from train"
             if drop
             else "results will look better than they are; --drop_copies removes them from train",
@@ -93,6 +96,6 @@ def require_classes(labels: np.ndarray, kept: np.ndarray, class_names: list[str]
     lost = np.setdiff1d(labels, labels[kept])
     if len(lost):
         raise DataError(
-            f"--drop_copies: all {int((labels == lost[0]).sum())} images in train of class "
+            f"--drop_copies: all {int((labels == lost[0]).sum())} rows in train of class "
             f"'{class_names[lost[0]]}' are also in test or val; without them it has none"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.core import progress
 from src.core.errors import DataError, InputError, reason
-from src.core.provenance import fingerprint, fingerprint_arrays, versions
 from src.database import SPLITS, EmbeddingSet
 from src.embedding import copies, distributed
+from src.embedding.assembling import Part, assemble
 from src.embedding.backbones import Backbone
 from src.embedding.copies import Embedded
 from src.embedding.datasets.base import ImageSet, ImageSplits
@@ -42,17 +42,14 @@ def embed(
 ) -> dict[str, EmbeddingSet]:
     """Embed all splits; `meta` says what they were made from, and how.
 
-    Its `extraction` is shared by the files of one run only, so that a mixture is noticed.
-
     Raises:
         InputError: an image cannot be read, an embedding is not finite, memory runs out.
     """
-    embedded = {
-        split: extract_marked(getattr(images, split), backbone, options, split) for split in SPLITS
-    }
-    kept, counts = _kept(images, embedded, options.drop_copies)
-    rows = {split: embedded[split].rows[kept[split]] for split in SPLITS}
-    labels = {split: getattr(images, split).labels[kept[split]] for split in SPLITS}
+    parts = {}
+    for split in SPLITS:
+        part: ImageSet = getattr(images, split)
+        embedded = extract_marked(part, backbone, options, split)
+        parts[split] = Part(embedded, part.labels, part.persons)
     shared = {
         "dataset": dataset,
         "backbone": backbone.name,
@@ -60,27 +57,9 @@ def embed(
         "image_size": image_size,
         "precision": options.precision,
         "device": backbone.device.type,
-        "facts": {"dataset": {**images.facts, **counts}, "backbone": backbone.facts},
-        "versions": versions(),
+        "facts": {"dataset": images.facts, "backbone": backbone.facts},
     }
-    contents = {split: fingerprint_arrays(rows[split], labels[split]) for split in SPLITS}
-    run = {"extraction": fingerprint({**shared, "contents": contents})}
-    return {
-        split: EmbeddingSet(rows[split], labels[split], {**shared, "split": split, **run})
-        for split in SPLITS
-    }
-
-
-def _kept(
-    images: ImageSplits, embedded: Mapping[str, Embedded], drop: bool
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Which rows of each split are kept, (n,) bool, and the numbers of copies across splits."""
-    copied = copies.found(embedded)
-    kept = {split: ~copied[split] | (split != "train" or not drop) for split in SPLITS}
-    copies.require_classes(images.train.labels, kept["train"], images.class_names)
-    if distributed.rank() == 0:
-        copies.warn(copied, drop)
-    return kept, copies.counts(copied, drop)
+    return assemble(parts, shared, drop_copies=options.drop_copies, noun="images")
 
 
 def extract(

@@ -90,6 +90,7 @@ def load(
     facts = {
         "weights": fingerprint_arrays(*(v.numpy() for v in model.state_dict().values())),
         "license": model.pretrained_cfg.get("license"),
+        **({"own_weights": True} if weights else {}),  # so that the licence may be another
         "transform": config,
     }
     return Features(model), Compose([to_rgb, transform]), facts

@@ -51,3 +51,26 @@ def test_same_seed_same_bytes_and_another_seed_other_draws():
 def test_a_class_of_one_row_is_refused():
     with pytest.raises(InputError, match="class 1 has 1 training row"):
         release(rows([5, 1]))
+
+
+@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("noise", [0, 1e-7])
+def test_a_class_of_equal_rows_is_refused(count, noise):
+    """The field case: two equal rows; and rows that differ by rounding alone."""
+    data = rows([9, count])
+    rng = np.random.default_rng(0)
+    equal = np.float32(3) * (1 + noise * rng.choice([-1, 1], (count, 3)))
+    data.embeddings[data.labels == 1] = equal
+    message = f"class 1 has {count} training rows that are equal, which gaussian would release; it"
+    with pytest.raises(InputError, match=message):
+        release(data)
+    data.embeddings[data.labels == 1] += np.arange(count)[:, None] == 0  # one is another
+    assert np.isfinite(release(data).embeddings).all()
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_unit_of_the_rows_does_not_matter(scale):
+    data = rows([9, 2])
+    scaled = EmbeddingSet((data.embeddings * scale).astype(np.float32), data.labels)
+    found = release(scaled).embeddings / scale
+    np.testing.assert_allclose(found, release(data).embeddings, rtol=1e-3, atol=1e-3)

@@ -108,5 +108,5 @@ def test_a_class_is_not_dropped_whole():
     train = images.train.images.array
     test = ImageSet(ImageArray(train[::2].copy()), images.train.labels[::2])
     same = ImageSplits(images.train, images.val, test, ["a", "b"])
-    with pytest.raises(DataError, match="all 4 images in train of class 'a' are also in test"):
+    with pytest.raises(DataError, match="all 4 rows in train of class 'a' are also in test"):
         embed("x", same, backbone(), ExtractionSettings(num_workers=0, drop_copies=True))

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +184,26 @@ def test_bad_input_is_one_line_and_writes_nothing(raw, prepare, harm, flags, mes
     assert message in stderr
     assert prepared(raw) == set()
     assert not list((raw / "octdl").glob(".*"))
+
+
+def test_patients_are_read_from_the_labels_file(raw, prepare, caplog):
+    """In several spellings, of pictures of which some have been removed since."""
+
+    def spelled(rows):
+        return [(a, b, f" {c}.0" if a.endswith("_1") else c, d) for a, b, c, d in rows]
+
+    relabel(raw, spelled)
+    assert prepare("--resize", "8") == (0, "")
+    logging.getLogger().addHandler(caplog.handler)  # which the script has replaced
+    assert datasets.load("octdl", root=raw).train.persons is None
+    assert f"{raw / 'octdl/OCTDL_labels.csv'} does not exist, so it is not known" in caplog.text
+    (raw / "OCTDL_labels.csv").rename(raw / "octdl/OCTDL_labels.csv")
+    next((raw / "octdl").glob("dataset_1/train/AMD/*_1.png")).unlink()
+    splits = datasets.load("octdl", root=raw)
+    sizes = [len(np.unique(s.persons)) for s in (splits.train, splits.val, splits.test)]
+    assert sizes == [7 * 4, 7 * 1, 7 * 3]
+    assert len(np.unique(np.concatenate([splits.train.persons, splits.test.persons]))) == 7 * 7
+    for split in (splits.train, splits.test):
+        names = [path.stem.rsplit("_", 1)[0] for path in split.images.paths]
+        pairs = set(zip(names, split.persons.tolist(), strict=True))
+        assert len(pairs) == len(set(names)) == len(np.unique(split.persons))

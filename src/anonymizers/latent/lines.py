@@ -64,6 +64,7 @@ def lines(
     Raises:
         InputError: a class has too few groups for as many points.
     """
+    _require_two_groups(train, settings.k)
     decoder, latents, labels = centroids.centroids(
         train, val, part(settings, FitSettings), settings.k, seed=seed, resources=resources
     )
@@ -78,12 +79,28 @@ def lines(
                 f"--k {settings.k} with --path_points {settings.path_points}: the {rows} rows of "
                 f"class {train.class_names[label]} make {len(own)} groups, so {possible} paths "
                 f"of {between} points between the ends, fewer than the rows; take "
-                + (f"{-(-rows // possible) + 2} points" if possible else f"k up to {rows // 2}")
+                + (f"{-(-rows // possible) + 2} points" if possible else "a smaller k")
             )
         mixed = own[torch.randperm(len(own), generator=generator)]
         chosen.append(_pairs(mixed, -(-int(rows) // between)))
     first, second = torch.cat(chosen).to(labels.device).unbind(1)
     return Lines(decoder, latents[first], latents[second], labels[first])
+
+
+def _require_two_groups(train: EmbeddingSet, k: int) -> None:
+    """Raise InputError, before any fit, where a class is too small for the ends of one path."""
+    counts = np.bincount(train.labels)
+    rows = int(counts[counts > 0].min())
+    if rows >= 2 * k:
+        return
+    name = train.class_names[int(np.flatnonzero(counts == rows)[0])]
+    possible = f"k up to {rows // 2} is possible"
+    if rows < 4:  # k is 2 at least
+        possible = "no k is possible: leave the class out, or gather more of it"
+    raise InputError(
+        f"--k {k}: the {rows} rows of class {name} make {rows // k} groups, and a path needs two; "
+        f"{possible}"
+    )
 
 
 def _pairs(items: Tensor, count: int) -> Tensor:

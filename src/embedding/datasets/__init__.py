@@ -6,11 +6,13 @@ in `load`. Nothing heavy is imported before a name is known to be valid.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from src.core.errors import InputError, MissingFileError, UnknownNameError
 from src.embedding.datasets import medimeta, medmnist_sets
 from src.embedding.datasets.base import ImageSplits
+from src.embedding.persons import UNASKED, Choice
 
 TORCHVISION = ("aircraft", "dtd", "oxford-pets", "stl10")
 MEDMNIST = (*medmnist_sets.FLAGS, *medmnist_sets.UNSUITED)
@@ -19,6 +21,9 @@ SHARED_FOLDERS = ("medimeta", "medmnist")  # of several datasets, so not dataset
 STORES = ("fgvc-aircraft-2013b", "oxford-iiit-pet", "stl10_binary")  # likewise, of torchvision
 TAKEN = {*SHARED_FOLDERS, *STORES, *NAMES, *MEDMNIST}
 OCTDL_SCRIPT = "assets/data/octdl/octdl_preprocessing.py"
+OCTDL_LABELS = "OCTDL_labels.csv"
+
+log = logging.getLogger(__name__)
 
 
 def names(root: Path) -> list[str]:
@@ -41,6 +46,7 @@ def load(
     image_size: int | None = None,
     task: str | None = None,
     window: tuple[float, float] | None = None,
+    persons: Choice = UNASKED,
 ) -> ImageSplits:
     """The three splits of a dataset; missing files are downloaded where that is possible.
 
@@ -50,11 +56,12 @@ def load(
         image_size: the size, in pixels, of MedMNIST's images; other datasets ignore it.
         task: the MedIMeta task whose labels are used.
         window: the grey values that become black and white, of own images of more than 8 bits.
+        persons: where it is said whose the images are, and whether splits are made by person.
 
     Raises:
         UnknownNameError: the dataset or task does not exist.
         InputError: the name is a built-in one and that of an own folder; or the dataset does not
-            come in that size, or has no tasks, or no use for a window.
+            come in that size, or has no tasks, no persons, or no use for a window.
         MissingFileError: files are missing and cannot be downloaded; says which go where.
         DataError: files are damaged or contradict each other.
     """
@@ -65,9 +72,11 @@ def load(
     if window and name in names(root) and not of_files:
         raise InputError(f"--window has no effect: '{name}' is not a folder of your own images")
     if _is_medimeta(name, root, task):
-        return medimeta.load(name, root, task)
+        return medimeta.load(name, root, task, persons)
     if task:
         raise InputError(f"--task {task}: only MedIMeta datasets have tasks; '{name}' has none")
+    if persons.flags and name in names(root) and not of_files:
+        raise InputError(f"{persons.flags} has no effect: '{name}' does not know persons")
     if name == "digits":
         from src.embedding.datasets import digits
 
@@ -78,7 +87,7 @@ def load(
         return torchvision_sets.load(name, root)
     if name in MEDMNIST:
         return medmnist_sets.load(name, root, image_size)
-    return _from_folder(name, root, window)
+    return _from_folder(name, root, window, persons)
 
 
 def _is_medimeta(name: str, root: Path, task: str | None) -> bool:
@@ -115,7 +124,9 @@ def _require_one_meaning(name: str, root: Path) -> None:
         )
 
 
-def _from_folder(name: str, root: Path, window: tuple[float, float] | None) -> ImageSplits:
+def _from_folder(
+    name: str, root: Path, window: tuple[float, float] | None, persons: Choice
+) -> ImageSplits:
     from src.embedding.datasets import own
 
     if name == "octdl":
@@ -125,9 +136,12 @@ def _from_folder(name: str, root: Path, window: tuple[float, float] | None) -> I
                 f"{prepared} does not exist; fetch OCTDL (doi.org/10.1038/s41597-024-03182-7) "
                 f"and prepare it with: python {OCTDL_SCRIPT} --output {prepared}"
             )
-        return own.load(prepared, window)
+        labels = root / "octdl" / OCTDL_LABELS
+        if not labels.exists():
+            log.warning("%s does not exist, so it is not known whose the images are", labels)
+        return own.load(prepared, window, persons, labels if labels.exists() else None)
     if _is_own(name, root):
-        return own.load(root / name, window)
+        return own.load(root / name, window, persons)
     raise _unknown(name, root)
 
 

@@ -78,11 +78,13 @@ class ImageSet:
         images: n images.
         labels: (n,) int64 in 0..C-1.
         rgb: grey images become three equal channels.
+        persons: (n,) int64, whose each image is; None where that is not known.
     """
 
     images: Images
     labels: np.ndarray
     rgb: bool = False
+    persons: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

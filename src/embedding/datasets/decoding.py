@@ -50,6 +50,20 @@ def read(path: Path, window: Window | None = None) -> Image.Image:
         return picture if isinstance(picture, Image.Image) else _scaled(picture, window)
 
 
+def patient(path: Path) -> str:
+    """The PatientID of a DICOM file, "" where it has none, and of any other file.
+
+    Raises:
+        MissingFileError, DataError: the file does not exist or cannot be read.
+    """
+    with reading(path, COMPLAINT):
+        if not _is_dicom(path):
+            return ""
+        from src.embedding.datasets import dicom
+
+        return dicom.patient(path)
+
+
 def is_named_image(path: Path) -> bool:
     """Whether its name says that a file is an image."""
     return path.suffix.strip().lower() in SUFFIXES

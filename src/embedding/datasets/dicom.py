@@ -34,6 +34,15 @@ def look(path: Path) -> Look:
     return Look(int(data.get("NumberOfFrames") or 1), deep, windowed)
 
 
+def patient(path: Path) -> str:
+    """The PatientID, "" where there is none.
+
+    Raises:
+        MissingPackageError: pydicom is not installed.
+    """
+    return str(_opened(path, pixels=False).get("PatientID") or "")
+
+
 def decoded(path: Path) -> Image.Image | Grey:
     """The image: grey in rescaled values with the window that the file names, or colour.
 

@@ -28,12 +28,13 @@ log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """An image with what is known of it; `split` is "" where nothing says which."""
+    """An image with what is known of it; `split` and `person` are "" where nothing says them."""
 
     path: Path
     label: str
     split: str
     look: Look
+    person: str = ""
 
 
 def name_of(text: str, where: object) -> str:

@@ -1,19 +1,18 @@
-"""Your own images as a table lists them: `<folder>/labels.csv` with columns file, label[, split].
+"""Your own images as a table lists them: `<folder>/labels.csv`.
 
-Paths are relative to the folder; other columns are not read.
+Its columns are file, label and, where they are known, split and person. Paths are relative to the
+folder; other columns are not read.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import unicodedata
 from collections import Counter
 from pathlib import Path
 
 from src.core.errors import DataError, MissingFileError
-from src.core.files import reading
+from src.embedding import delimited, persons
 from src.embedding.datasets.decoding import is_named_image
 from src.embedding.datasets.finding import (
     SPLIT_NAMES,
@@ -26,7 +25,7 @@ from src.embedding.datasets.finding import (
 )
 
 NAME = "labels.csv"
-COLUMNS = ("file", "label", "split")
+COLUMNS = ("file", "label", "split", "person")
 
 log = logging.getLogger(__name__)
 
@@ -46,45 +45,58 @@ def listed(folder: Path) -> list[Row]:
     labels = [name_of(line["label"], table) for line in lines]
     _require_one_spelling(table, labels)
     splits = [_split(table, line.get("split")) for line in lines]
+    people = [line.get("person", "") for line in lines]
     _require_listed(folder, paths)
     seen = looks(folder, paths, all_images=True)
     return [
-        Row(path, label, split, look)
-        for path, label, split, look in zip(paths, labels, splits, seen, strict=True)
+        Row(path, label, split, look, person)
+        for path, label, split, look, person in zip(
+            paths, labels, splits, seen, people, strict=True
+        )
         if look
     ]
 
 
+def has_persons(folder: Path) -> bool:
+    """Whether the table of the folder has a column that says whose the images are."""
+    columns = delimited.opened(folder / NAME).columns
+    return "person" in map(_column, columns)
+
+
+def _column(cell: str) -> str:
+    """The name of a column; `patient_id` and the like are `person`."""
+    name = persons.column_name(cell)
+    return "person" if name in persons.NAMES else name
+
+
 def _lines(table: Path) -> list[dict[str, str]]:
     """The cells of the columns that are used."""
-    with reading(table, "is not a readable CSV file"):
-        text = table.read_text(encoding="utf-8-sig")
-        first = text.partition("\n")[0]
-        delimiter = max(",;\t", key=first.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        head, *body = [line for line in reader if any(map(str.strip, line))] or [[]]
-    columns = [cell.strip().lower() for cell in head]
+    content = delimited.opened(table)
+    columns = [_column(cell) for cell in content.columns]
     for name in COLUMNS[:2]:
         if name not in columns:
             raise DataError(
-                f"{table} has no column '{name}' (it has: {', '.join(columns)}); if it does not "
-                "list images, give it another name"
+                f"{table} has no column '{name}' (it has: {', '.join(content.columns)}); if it "
+                "does not list images, give it another name"
             )
     twice = [name for name in COLUMNS if columns.count(name) > 1]
     if twice:
         raise DataError(f"{table} has several columns '{twice[0]}'")
-    others = [name for name in columns if name not in COLUMNS]
+    others = [
+        cell for cell, name in zip(content.columns, columns, strict=True) if name not in COLUMNS
+    ]
     if others:
         log.warning("%s: columns that are not read: %s", table, ", ".join(others))
     places = {name: columns.index(name) for name in COLUMNS if name in columns}
-    for line in body:
-        empty = [name for name, i in places.items() if not "".join(line[i : i + 1]).strip()]
-        if empty or len(line) > len(head):
-            what = f"nothing in column '{empty[0]}'" if empty else f"more than {len(head)} cells"
-            raise DataError(f"{table}: the line '{','.join(line)}' has {what}")
-    if not body:
+    lines = []
+    for number, cells in content.lines:
+        empty = [name for name in places if name != "person" and not cells[places[name]].strip()]
+        if empty:
+            raise DataError(f"{table}, line {number}: nothing in column '{empty[0]}'")
+        lines.append({name: cells[i] for name, i in places.items()})
+    if not lines:
         raise DataError(f"{table} lists no images")
-    return [{name: line[i] for name, i in places.items()} for line in body]
+    return lines
 
 
 def _found(table: Path, names: list[str]) -> list[Path]:

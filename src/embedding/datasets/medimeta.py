@@ -1,8 +1,9 @@
 """MedIMeta (Woerner et al., Scientific Data 2025, doi 10.1038/s41597-025-04866-4).
 
 `<root>/medimeta/<id>/` holds `info.yaml`, `images/NNNNNN.tiff` or `images.hdf5`,
-`task_labels/<task>.npy` and `splits/{train,val,test}.txt`. They are read here, because
-MedIMeta's own package would bring a training framework along.
+`task_labels/<task>.npy`, `splits/{train,val,test}.txt` and `annotations.csv`, which has a column
+`patient_id` where patients are known. They are read here, because MedIMeta's own package would
+bring a training framework along.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from src.core.errors import (
 )
 from src.core.files import reading
 from src.database import SPLITS
+from src.embedding import persons
 from src.embedding.datasets.base import ImageFiles, Images, ImageSet, ImageSplits
 from src.embedding.datasets.pixels import Layout, layout
+from src.embedding.datasets.splitting import divided
+from src.embedding.persons import UNASKED, Choice
 
 TASKS = {"organs_axial": "organ label", "skinl_derm": "Diagnosis grouped"}
 BLOCK = 256  # images read at once
@@ -83,11 +87,17 @@ def _layout(path: Path) -> Layout:
         return layout(str(path), images.shape, images.dtype, extremes)
 
 
-def load(name: str, root: Path, task: str | None) -> ImageSplits:
+def load(
+    name: str,
+    root: Path,
+    task: str | None,
+    choice: Choice = UNASKED,
+) -> ImageSplits:
     """The splits of a MedIMeta id with the labels of `task`; grey images become RGB.
 
     Raises:
-        InputError: no task was named, or one without one class per image.
+        InputError: no task was named, or one without one class per image; or splits by person
+            where none are known.
         MissingFileError: files are missing.
         DataError: files are damaged or contradict each other.
     """
@@ -102,12 +112,37 @@ def load(name: str, root: Path, task: str | None) -> ImageSplits:
     path = folder / "task_labels" / f"{task}.npy"
     labels = checked_labels(path, _read_array(path))
     images = _reader(folder)
-    splits = {}
-    for split in SPLITS:
-        rows = _rows(folder / "splits" / f"{split}.txt", len(labels))
-        splits[split] = ImageSet(images(rows), labels[rows], rgb=True)
-    facts = {"source": f"MedIMeta {name}", "task": task}
+    rows = {s: _rows(folder / "splits" / f"{s}.txt", len(labels)) for s in SPLITS}
+    whose = _persons(folder, len(labels), choice)
+    made: dict[str, Any] = {}
+    if choice.by_person:
+        whose = persons.required(whose, folder)
+        used = np.unique(np.concatenate(list(rows.values())))
+        said = np.full(len(used), "")
+        rows, made = divided(said, labels[used], whose[used], folder, class_names)
+        rows = {split: used[part] for split, part in rows.items()}
+    splits = {
+        split: ImageSet(images(r), labels[r], True, None if whose is None else whose[r])
+        for split, r in rows.items()
+    }
+    facts = {"source": f"MedIMeta {name}", "task": task, **made}
     return ImageSplits(**splits, class_names=class_names, facts=facts)
+
+
+def _persons(folder: Path, count: int, choice: Choice) -> np.ndarray | None:
+    """Whose each of the images is, (n,) int64, None where that is not known."""
+    if choice.source == persons.NONE:
+        return None
+    if choice.source in (persons.FOLDER, persons.DICOM):
+        raise InputError(
+            f"--persons {choice.source} has no effect: MedIMeta's images are in no such "
+            f"{'folders' if choice.source == persons.FOLDER else 'files'}"
+        )
+    images = [folder / "images" / f"{i:06d}.tiff" for i in range(count)]
+    if choice.source is not None:
+        return persons.listed(Path(choice.source), images)
+    path = folder / "annotations.csv"
+    return persons.listed(path, images, optional=True) if path.exists() else None
 
 
 def _class_names(path: Path, name: str, task: str | None) -> list[str]:

@@ -8,45 +8,95 @@ from typing import Any
 
 import numpy as np
 
+from src.core import progress
 from src.core.errors import DataError, InputError
-from src.database import SPLITS
+from src.embedding import persons
 from src.embedding.datasets import folders, labels_file
 from src.embedding.datasets.base import ImageFiles, ImageSet, ImageSplits
-from src.embedding.datasets.decoding import range_of
+from src.embedding.datasets.decoding import patient, range_of
 from src.embedding.datasets.finding import Row
 from src.embedding.datasets.grey import Window
-from src.embedding.datasets.splitting import SPLIT_SEED, TEST_FRACTION, VAL_FRACTION, hold_out
+from src.embedding.datasets.splitting import divided
+from src.embedding.persons import UNASKED, Choice
 
 log = logging.getLogger(__name__)
 
 
-def load(folder: Path, window: tuple[float, float] | None = None) -> ImageSplits:
+def load(
+    folder: Path,
+    window: tuple[float, float] | None = None,
+    choice: Choice = UNASKED,
+    labels_of_persons: Path | None = None,
+) -> ImageSplits:
     """The splits of a folder; classes are those of train, sorted by name.
 
     Args:
         folder: with `labels.csv`, with a folder per split, or with a folder per class.
         window: the grey values that become black and white, of images of more than 8 bits.
+        choice: where persons come from, and whether splits are made by them.
+        labels_of_persons: where persons are listed if nothing else is chosen.
 
     Raises:
-        MissingFileError, DataError: as `folders.listed` and `labels_file.listed`; or too few
-            images for a split that is made here.
-        InputError: a window that no image needs.
+        MissingFileError, DataError: as `folders.listed` and `labels_file.listed`; too few images
+            for a split that is made here; or some images of nobody.
+        InputError: a window that no image needs, or splits by person where none are known.
     """
     table = (folder / labels_file.NAME).exists()
     rows = labels_file.listed(folder) if table else folders.listed(folder)
+    whose = _persons(folder, rows, choice, labels_of_persons)
+    if choice.by_person:
+        whose = persons.required(whose, folder)
+        rows = [row._replace(split="") for row in rows]
     class_names = sorted({row.label for row in rows if row.split in ("", "train")})
     _require_known(folder, rows, class_names)
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers[row.label] for row in rows], np.int64)
-    parts, facts = _divided(folder, rows, labels)
+    parts, facts = divided(
+        np.array([row.split for row in rows]), labels, whose, folder, class_names
+    )
     shown, more = _window([rows[i] for i in parts["train"]], rows, window)
     splits = {
-        split: ImageSet(ImageFiles([rows[i].path for i in part], shown), labels[part])
+        split: ImageSet(
+            ImageFiles([rows[i].path for i in part], shown),
+            labels[part],
+            persons=None if whose is None else whose[part],
+        )
         for split, part in parts.items()
     }
     source = {"source": str(folder), **({"labels": labels_file.NAME} if table else {})}
     facts = {**source, **facts, **more}
     return ImageSplits(**splits, class_names=class_names, facts=facts)
+
+
+def _persons(
+    folder: Path, rows: list[Row], choice: Choice, labels_of_persons: Path | None
+) -> np.ndarray | None:
+    """Whose each image is, (n,) int64, None where that is not known."""
+    source, paths = choice.source, [row.path for row in rows]
+    if source == persons.NONE:
+        return None
+    table = (folder / labels_file.NAME).exists()
+    if table and labels_file.has_persons(folder):
+        if source is not None:
+            raise InputError(
+                f"--persons {source} has no effect: {folder / labels_file.NAME} says whose the "
+                "images are"
+            )
+        return persons.codes([row.person for row in rows], folder / labels_file.NAME)
+    if source is None:
+        if labels_of_persons is None:
+            return None
+        return persons.listed(labels_of_persons, paths, whole=False)
+    if source == persons.FOLDER:
+        if table:
+            raise InputError(f"--persons {source}: {folder} has no folders for classes")
+        depth = 2 if rows[0].split else 1  # <split>/<class>/, <class>/
+        below = [path.relative_to(folder).parts[depth:-1] for path in paths]
+        return persons.of_folders([parts[0] if parts else "" for parts in below], folder)
+    if source == persons.DICOM:
+        bar = progress.bar(paths, desc="reading patients", unit=" files")
+        return persons.codes([patient(path) for path in bar], f"--persons {source}")
+    return persons.listed(Path(source), paths)
 
 
 def _require_known(folder: Path, rows: list[Row], class_names: list[str]) -> None:
@@ -58,29 +108,6 @@ def _require_known(folder: Path, rows: list[Row], class_names: list[str]) -> Non
                 f"{row.path} is of class '{row.label}', which train does not have "
                 f"(it has: {', '.join(class_names)})"
             )
-
-
-def _divided(
-    folder: Path, rows: list[Row], labels: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The row numbers of each split, and which of them are made here."""
-    said = np.array([row.split for row in rows])
-    parts = {split: np.flatnonzero(said == split) for split in SPLITS if split in said}
-    made: dict[str, Any] = {}
-    try:
-        if "" in said:
-            parts["train"], parts["test"] = hold_out(labels, TEST_FRACTION)
-            made |= {"test": "held out"}
-        if "val" not in parts:
-            kept, held_out = hold_out(labels[parts["train"]], VAL_FRACTION)
-            parts["val"], parts["train"] = parts["train"][held_out], parts["train"][kept]
-            made |= {"val": "held out", "split_seed": SPLIT_SEED}
-    except DataError as error:
-        missing = f"{folder} has no splits" if "" in said else f"{folder / 'val'} is missing"
-        raise DataError(f"{missing}, and {error}") from error
-    if "test" not in parts:
-        raise DataError(f"{folder} has no images of the split test")
-    return {split: parts[split] for split in SPLITS}, made
 
 
 def _window(

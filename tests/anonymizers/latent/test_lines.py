@@ -10,6 +10,7 @@ from src.anonymizers.latent import centroids, lines
 from src.anonymizers.settings import FitSettings, part
 from src.core.distances import nearest
 from src.core.errors import InputError
+from src.database import EmbeddingSet
 from tests.anonymizers.latent.support import COUNTS, CPU, TRAIN, VAL, made, release
 
 
@@ -54,3 +55,22 @@ def test_too_few_groups_are_named_with_what_would_do():
     with pytest.raises(InputError, match="11 rows of class c make 2 groups.*take 13 points"):
         release("latent-linear", k=5)
     assert len(release("latent-linear", k=5, path_points=13)) == sum(COUNTS)
+
+
+@pytest.mark.parametrize("name", ["latent-linear", "plan"])
+@pytest.mark.parametrize(
+    ("count", "k", "possible"),
+    [
+        (9, 5, "k up to 4 is possible"),
+        (4, 3, "k up to 2 is possible"),
+        (3, 2, "no k is possible: leave the class out, or gather more of it"),
+        (1, 5, "no k is possible"),
+    ],
+)
+def test_a_small_class_is_named_before_any_fit(name, count, k, possible, monkeypatch):
+    monkeypatch.setattr(centroids, "centroids", lambda *_, **__: pytest.fail("fitted"))
+    kept = np.r_[np.flatnonzero(TRAIN.labels < 2), np.flatnonzero(TRAIN.labels == 2)[:count]]
+    train = EmbeddingSet(TRAIN.embeddings[kept], TRAIN.labels[kept], TRAIN.meta)
+    message = f"--k {k}: the {count} rows of class c make {count // k} groups, .* two; {possible}"
+    with pytest.raises(InputError, match=message):
+        made(name, k=k).release(train, VAL, seed=0, resources=CPU)

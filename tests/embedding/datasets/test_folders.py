@@ -72,7 +72,10 @@ def test_splits_can_be_pickled(folder):
         ("mkdir -p mine/val/cow", "cow is a class that train does not have.*a cat, b_dog"),
         ("mkdir mine/val", "mine/val has no class folders"),
         ("rm mine/train/*/*.png", "mine/train/a cat has no images"),
-        ("rm mine/train/*/?[1-9].png", "mine/val is missing, and .* too few to hold out 10%"),
+        (
+            "rm mine/train/*/?[1-9].png",
+            "mine has no validation split, and class .a cat. has only 1 row",
+        ),
     ],
 )
 def test_bad_layouts(folder, harm, message):

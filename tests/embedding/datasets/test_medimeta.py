@@ -1,7 +1,9 @@
 import pickle
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from src.core.errors import (
     DataError,
@@ -11,6 +13,7 @@ from src.core.errors import (
     UnknownNameError,
 )
 from src.embedding import datasets
+from src.embedding.persons import Choice
 from tests.embedding.datasets.support import labels_of, lines, medimeta
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -84,3 +87,53 @@ def test_hdf5_without_h5py(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingPackageError, match="pip install h5py"):
         splits.train[0]
+
+
+def annotate(folder, ids, name="patient_id"):
+    """`annotations.csv` as MedIMeta's scripts write it."""
+    rows = [f"images/{i:06d}.tiff,{i % 2},original/{i}.png,train,{x}" for i, x in enumerate(ids)]
+    lines(folder / "annotations.csv", [f"filepath,tasks/side,original_filepath,x,{name}", *rows])
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_patients_of_annotations(tmp_path, hdf5):
+    annotate(medimeta(tmp_path, hdf5=hdf5), ["P7", "P3", "P9", "P7", "P3", "P9"])
+    splits = datasets.load("organs_axial", root=tmp_path)
+    train, val, test = (s.persons.tolist() for s in (splits.train, splits.val, splits.test))
+    assert train[1] == train[2] != train[0]  # images 0, 1, 4
+    assert val[0] == test[1]  # images 2; 3, 5
+    assert test[0] == train[0]
+    unknown = datasets.load("organs_axial", root=tmp_path, persons=Choice("none"))
+    assert unknown.train.persons is None
+
+
+def test_annotations_without_patients(tmp_path):
+    annotate(medimeta(tmp_path), "abcdef", name="camera")
+    assert datasets.load("organs_axial", root=tmp_path).train.persons is None
+
+
+def test_annotations_of_some_patients_are_refused(tmp_path):
+    annotate(medimeta(tmp_path), ["P7", "", "P9", "nan", "P3", "P9"])
+    with pytest.raises(DataError, match=r"annotations.csv: 2 of 6 rows have no person"):
+        datasets.load("organs_axial", root=tmp_path)
+
+
+def test_splits_by_patient(tmp_path):
+    folder = medimeta(tmp_path)
+    count = 40
+    np.save(folder / "task_labels/organ label.npy", np.arange(count) // 2 % 2)
+    for i in range(count):
+        Image.new("L", (5, 4), i).save(folder / f"images/{i:06d}.tiff")
+    for split, part in (("train", range(20)), ("val", range(20, 30)), ("test", range(30, 40))):
+        lines(folder / f"splits/{split}.txt", [f"images/{i:06d}.tiff" for i in part])
+    annotate(folder, [f"P{i // 2 % 10}" for i in range(count)])
+    splits = datasets.load("organs_axial", root=tmp_path, persons=Choice(by_person=True))
+    whose = [set(s.persons.tolist()) for s in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, whose)) == len(set().union(*whose)) == 10
+    values = [s[i].getpixel((0, 0))[0] for s in (splits.train, splits.val, splits.test)
+              for i in range(len(s))]  # fmt: skip
+    assert sorted(values) == list(range(count))
+    assert splits.facts["val"] == "held out by person"
+    for source in ("folder", "dicom"):
+        with pytest.raises(InputError, match=f"--persons {source} has no effect: MedIMeta's"):
+            datasets.load("organs_axial", root=tmp_path, persons=Choice(source))

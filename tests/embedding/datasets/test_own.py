@@ -347,15 +347,15 @@ def test_names_in_a_table_may_look_the_same(listed):
         ),
         (
             lambda rows: rows[0].replace("train", ""),
-            r"the line '.*' has nothing in column 'split'",
+            "labels.csv, line 2: nothing in column 'split'",
         ),
         (
             lambda rows: rows[0].replace("right", " "),
-            r"the line '.*' has nothing in column 'label'",
+            "labels.csv, line 2: nothing in column 'label'",
         ),
         (lambda rows: rows[0].replace("00.png", "99.png"), r"does not exist: 1 file, the first"),
         (lambda rows: rows[1], r"lists 1 images more than once, as .*scan 01\.png"),
-        (lambda rows: rows[0] + ",more", "has more than 3 cells"),
+        (lambda rows: rows[0] + ",more", "labels.csv, line 2 has 4 cells, the first line 3"),
         (lambda rows: "labels.csv,left,train", r"labels\.csv is not an image"),
     ],
 )
