@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from src import cli
 from src.anonymizers import methods
-from src.core import devices
+from src.core import cluster, devices
 from src.core.files import require_writable
 from src.database import IDENTITY, Database
 
@@ -22,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.add_data_flags(parser)
     cli.add_seed_flag(parser)
     cli.add_device_flag(parser)
+    cli.add_jobs_flags(parser)
     cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
     cli.add_anonymizer_flags(parser, methods.RELEASING)
+    most = cli.number(float, above=0)
+    text = "the most epsilon that all private releases of the dataset may spend, from now on"
+    parser.add_argument("--budget", type=most, metavar="E", help=text)
     args = parser.parse(argv)
 
     anonymizer = methods.parse(args.anonymizer, args.settings)
@@ -36,9 +41,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{database.path('train')} already holds the real embeddings; nothing to write")
         return
 
-    resources = devices.resources(args.device, ckpt_folder)
-    released = anonymizer.anonymize(splits.train, splits.val, seed=args.seed, resources=resources)
-    path = database.write("train", released, release_id)
+    from src.anonymizers.dp import ledger  # torch from here on: --help need not wait for it
+
+    resources = devices.resources(args.device, ckpt_folder, share=0.5 / args.jobs)
+    entry = ledger.entry(database, anonymizer, splits.train, seed=args.seed, resources=resources)
+    with (
+        ledger.entered(database, entry, budget=args.budget),
+        cluster.client(args.jobs, args.scheduler, "src.anonymizers.blocks") as workers,
+    ):
+        resources = replace(resources, workers=workers)
+        released = anonymizer.anonymize(
+            splits.train, splits.val, seed=args.seed, resources=resources
+        )
+        path = database.write("train", released, release_id)
     print(f"{path}  {len(released)} rows, {released.dim} dimensions")
     if facts := released.meta["facts"]:  # a guarantee and what it rests on, rows dropped, ...
         print(json.dumps(facts))

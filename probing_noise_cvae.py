@@ -39,33 +39,33 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if args.decoder:  # a partner's: without the originals there is no distance to them
         cli.forbid_settings(args, "the bundle of --decoder has its own")
-        from src.bundle import contents
+        from src.bundle import contents, receiving
 
         bundle = contents.read(args.decoder)
-        splits, originals = database.read(args.decoder / contents.ROWS), None
+        splits, originals = receiving.splits(bundle, args.decoder, database), None
         decoder = contents.decoder_for(bundle, splits, devices.resolve(args.device))
         reference, subject = bundle.rows, contents.subject(bundle)
     else:
-        anonymizer = methods.parse(args.anonymizer, args.settings, methods.ONLINE)
+        anonymizer = cli.anonymizer_of(args, methods.ONLINE)
         splits = database.read()
         originals = splits.train
         resources = devices.resources(args.device, ckpt_folder)
         decoder = anonymizer.decoder(splits.train, splits.val, seed=args.seed, resources=resources)
         reference = anonymizer.reference(splits.train, decoder, seed=args.seed)
-        subject = anonymizer.subject(args.seed)
+        subject = anonymizer.subject(args.seed, unit=anonymizer.protects(originals))
 
-    from src.probing import head, metrics, results  # torch from here on
+    from src.probing import caveats, head, metrics, results  # torch from here on
 
     fitted = head.fit_online(decoder, reference, splits, settings, seed=args.seed)
     distance = None
     if originals is not None:
         fresh = head.draw(decoder, len(originals), seed=args.seed)
         distance = metrics.average_mindistance(fresh, originals, fitted.mean.device)
-    extreme = head.extreme_rows(fitted, splits.test)
+    found = caveats.of(fitted, splits, originals)
     trial = results.trial(database, splits, subject, settings, args.seed)
     for sigma in args.sigma:
         scores = head.evaluate(fitted, splits.test, sigma, seed=args.seed)
-        print(results.write(args.output_root, trial.at(sigma), fitted, scores, distance, extreme))
+        print(results.write(args.output_root, trial.at(sigma), fitted, scores, distance, found))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ ITEMS = {
             targets=(faster(28),),
         ),
         Item(
+            name="ksame-persons",
+            title="k-Same by person, n = 3,882, D = 784, k = 5, beside by row",
+            targets=(Target("of_baseline", 0.5, "2× the time by row"),),
+        ),
+        Item(
             name="ksame-20000",
             title="k-Same, n = 20,000, D = 768, k = 5",
             targets=(seconds(10),),
@@ -97,6 +102,17 @@ ITEMS = {
             name="head-dense",
             title="linear head, 100 epochs, n = 3,882, D = 784",
             targets=(faster(20),),
+        ),
+        Item(
+            name="heads-digits",
+            title="35 linear heads together, n = 1,293, D = 64, beside one by one",
+            targets=(seconds(2.9),),
+            repeats=3,
+        ),
+        Item(
+            name="heads-wide",
+            title="35 linear heads together, 20 epochs, n = 4,000, D = 1,280, beside one by one",
+            repeats=3,
         ),
         Item(name="ksame-wide", title="k-Same, n = 4,000, D = 1,280, k = 5"),
         Item(name="cvae-wide", title="CVAE fit, an epoch, n = 4,000, D = 1,280", repeats=3),

@@ -7,6 +7,7 @@ the values 0, as the features of a convolutional network are.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -75,6 +76,17 @@ def ksame_groups(device: torch.device, _: Path, *, rows: int, dim: int, k: int, 
     return Task(run=lambda: ksame.group(x, k, resources), flop=passes * rows * rows * dim)
 
 
+def ksame_persons(device: torch.device, _: Path, *, rows: int, dim: int, k: int) -> Task:
+    """Groups of k different persons, who have five rows each, beside groups of rows."""
+    x, resources = random_rows(rows, dim).numpy(), Resources(device, memory=4 << 30)
+    persons = np.random.default_rng(0).permutation(rows) // 5
+    return Task(
+        run=lambda: ksame.group(x, k, resources, persons),
+        flop=rows * rows * dim,
+        baseline=lambda: ksame.group(x, k, resources),
+    )
+
+
 def cvae_epochs(device: torch.device, _: Path, *, splits: Callable[[], Splits]) -> Task:
     """A fit of 40 epochs: too few for it to stop early, enough that its start hardly counts."""
     epochs = 40
@@ -106,6 +118,20 @@ def head_fit(
         head.evaluate(fitted, loaded.test, seed=0)
 
     return Task(run=run)
+
+
+def heads_together(
+    device: torch.device, _: Path, *, splits: Callable[[], Splits], settings: HeadSettings
+) -> Task:
+    """Heads of 35 seeds on the same rows, beside as many fits one after the other."""
+    loaded = splits()
+    sought = [head.Sought(loaded.train, settings, seed) for seed in range(35)]
+
+    def one_by_one() -> None:
+        for rows, own, seed in sought:
+            head.fit(rows, loaded, own, seed=seed, device=device)
+
+    return Task(run=lambda: head.fit_many(sought, loaded, device=device), baseline=one_by_one)
 
 
 def online_epochs(device: torch.device, _: Path, *, epochs: int) -> Task:
@@ -202,12 +228,19 @@ def _call(script: str, *flags: str) -> None:
 TASKS: dict[str, Callable[[torch.device, Path], Task]] = {
     "ksame-dense-k5": partial(ksame_groups, rows=3882, dim=784, k=5, gib=4),
     "ksame-dense-k2": partial(ksame_groups, rows=3882, dim=784, k=2, gib=4),
+    "ksame-persons": partial(ksame_persons, rows=3882, dim=784, k=5),
     "ksame-20000": partial(ksame_groups, rows=20_000, dim=768, k=5, gib=4),
     "ksame-50000": partial(ksame_groups, rows=50_000, dim=768, k=5, gib=2),
     "cvae-digits": partial(cvae_epochs, splits=data.digits),
     "cvae-dense": partial(cvae_epochs, splits=dense),
     "head-digits": partial(head_fit, splits=data.digits, settings=HeadSettings()),
     "head-dense": partial(head_fit, splits=dense, settings=HeadSettings(patience=100)),
+    "heads-digits": partial(heads_together, splits=data.digits, settings=HeadSettings()),
+    "heads-wide": partial(
+        heads_together,
+        splits=partial(wide, 2),
+        settings=HeadSettings(num_epochs=20, patience=20),
+    ),
     "ksame-wide": partial(ksame_groups, rows=4000, dim=1280, k=5, gib=4),
     "cvae-wide": partial(cvae_epochs, splits=partial(wide, 2)),
     "head-wide": partial(head_fit, splits=partial(wide, 2), settings=HeadSettings(patience=100)),
@@ -235,6 +268,9 @@ def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
     """Measure an item of that name; call it in a fresh process, so that peak memory is its own."""
     process.tune()
     os.environ["TQDM_DISABLE"] = "1"
+    logging.disable(
+        logging.WARNING
+    )  # random rows and short fits give the same ones again and again
     # Processes that the item starts are to start as they do in a script, not as this one did.
     multiprocessing.set_start_method(None, force=True)
     device = torch.device(device_name)

@@ -12,13 +12,13 @@ import numpy as np
 from src.core import names
 from src.core.files import value_name
 from src.core.provenance import versions
-from src.core.records import Subject
+from src.core.records import Subject, unit_of
 from src.core.settings import Settings
 from src.database import IDENTITY, PERSON, ROW, EmbeddingSet
 
 if TYPE_CHECKING:
     from src.core.devices import Resources
-    from src.networks.cvae import Decoder
+    from src.networks.sampling import Sampler
 
 CHUNK, COLUMNS = 1 << 22, 16  # elements that are compared, features that are moved at once
 
@@ -91,13 +91,18 @@ class Anonymizer(Settings, ABC):
         unit = getattr(self, "unit", ROW)
         return ROW if train.by(unit).persons is None else PERSON
 
-    def subject(self, seed: int, released: EmbeddingSet | None = None) -> Subject:
-        """What records say of this method's release, or of fresh draws."""
+    def subject(self, seed: int, released: EmbeddingSet | None = None, unit: str = ROW) -> Subject:
+        """What records say of this method's release, or of fresh draws.
+
+        Args:
+            unit: of fresh draws, as `protects` says; a release says it itself.
+        """
         return Subject(
             id=self.release_id(seed),
             anonymizer=self.name,
             settings=dataclasses.asdict(self),
             rows=released.fingerprint if released else None,
+            unit=unit_of(released.meta) if released else unit,
         )
 
     def release_id(self, seed: int) -> str:
@@ -165,13 +170,13 @@ class Sampled(Anonymizer):
     @abstractmethod
     def decoder(
         self, train: EmbeddingSet, val: EmbeddingSet, *, seed: int, resources: Resources
-    ) -> Decoder:
+    ) -> Sampler:
         """The fitted, frozen decoder, with what sampling needs of these settings.
 
         Raises:
             InputError: the settings do not fit the data, or training diverged.
         """
 
-    def reference(self, train: EmbeddingSet, decoder: Decoder, *, seed: int) -> EmbeddingSet:
+    def reference(self, train: EmbeddingSet, decoder: Sampler, *, seed: int) -> EmbeddingSet:
         """The rows that a head on fresh draws is standardised by: the real ones."""
         return train

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.anonymizers.base import ordered
+from src.anonymizers.base import sort
 from src.anonymizers.settings import FitSettings
-from src.core import seeding
+from src.core import seeding, threads
 from src.core.devices import Resources
 from src.core.distances import moments
 from src.core.provenance import versions
+from src.core.threads import Team
 from src.database import EmbeddingSet
 from src.networks import checkpoints, training
-from src.networks.cvae import CVAE, Decoder, kl_to_prior
+from src.networks.cvae import CVAE, Objective, kl_to_prior
+from src.networks.sampling import Sampler
 from src.networks.training import Fit
 
 BLOCK = 8192  # rows encoded and decoded at once
@@ -32,7 +35,7 @@ COLLAPSED = 0.01  # nats; a latent that is in use has a tenth of a nat and more
 log = logging.getLogger(__name__)
 
 
-def draws(decoder: Decoder, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draws(decoder: Sampler, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (m, D) float32 and labels (m,) int64, of each class as many as the decoder counted.
 
     In the order of a release, which can so be drawn again from its decoder.
@@ -40,8 +43,14 @@ def draws(decoder: Decoder, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     counts = decoder.class_weights.long()
     labels = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     generator = seeding.generator(seed, "cvae/release", counts.device)
-    rows = torch.cat(list(decoder.sample(labels, generator)))
-    return ordered(rows.cpu().numpy(), labels.cpu().numpy())
+    rows, first = np.empty((len(labels), decoder.dim), np.float32), 0  # held once
+    with threads.one():
+        for block in decoder.sample(labels, generator):
+            rows[first : first + len(block)] = block.cpu()
+            first += len(block)
+    found = labels.cpu().numpy()
+    sort(rows, found)
+    return rows, found
 
 
 def fit(
@@ -112,25 +121,29 @@ def _train(
     buffers.extent.copy_((embeddings.amax(0) - embeddings.amin(0)) * (std > 0))
     buffers.class_weights.copy_(torch.from_numpy(np.bincount(train.labels)))
     generator = seeding.generator(seed, "cvae/fit", device)
-    x, y = model.scale(embeddings), F.one_hot(labels, train.num_classes).float()
+    y = F.one_hot(labels, train.num_classes).float()
+    xy = torch.cat((model.scale(embeddings), y), 1)
     unseen = model.scale(held_out), F.one_hot(held_out_labels, train.num_classes).float()
+    weights = {"kl_weight": settings.kl_weight, "prior_variance": settings.prior_variance}
+    objective = Objective(model, **weights)
 
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        noise = torch.randn(len(x), settings.latent_dim, generator=generator, device=device)
-        rows = model.loss_rows(
-            x, y, noise, kl_weight=settings.kl_weight, prior_variance=settings.prior_variance
-        )
-        return rows.sum()
+    def noise(rows: int) -> Tensor:
+        return torch.randn(rows, settings.latent_dim, generator=generator, device=device)
+
+    def batches(_: Team) -> Iterator[tuple[Tensor, ...]]:
+        for (rows,) in training.shuffled(len(xy), settings.batch_size, generator, xy):
+            yield rows, noise(len(rows))
 
     went = training.fit(
         model,
         training.Schedule(settings.learning_rate, settings.num_epochs, settings.patience),
-        batches=lambda: training.shuffled(len(x), settings.batch_size, generator, x, y),
-        loss=loss,
-        validation_loss=lambda: loss(*unseen),
+        batches=batches,
+        gradients=objective,
+        validation_loss=lambda team: objective.loss(team, *unseen, noise(len(unseen[0]))),
         description="CVAE",
     )
-    buffers.noise_scale.copy_(residual_deviations(model, embeddings, y))
+    with threads.one():
+        buffers.noise_scale.copy_(residual_deviations(model, embeddings, y))
     return went
 
 

@@ -18,15 +18,17 @@ data.)
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+from dataclasses import replace
 from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from src.anonymizers import trees
+from src.anonymizers import blocks, trees
 from src.anonymizers.base import Rows
 from src.core.arrays import drop_pages
 from src.core.devices import Resources
@@ -106,12 +108,9 @@ def groups(
     Raises:
         InputError: k is larger than the number of rows (of a class, with per_class).
     """
-    made = []
     cut = _blocks(data, k, per_class=per_class, block_rows=block_rows)
-    for rows in bar(cut, desc="k-Same", unit="block"):
-        whose = None if data.persons is None else data.persons[rows]
-        made.append(rows[group(data.embeddings[rows], k, resources, whose)])
-    return np.concatenate(made)
+    make = functools.partial(group, k=k, resources=replace(resources, workers=None))
+    return np.concatenate(blocks.grouped(data, cut, make, f"ksame {k}", resources))
 
 
 def _blocks(

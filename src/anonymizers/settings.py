@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +15,9 @@ from src.database import UNITS
 
 S = TypeVar("S", bound=Settings)
 MOST_STEPS = 1_000_000  # of a private fit
+LEAST_SHARE = 1e-4  # of a budget
+LEAST_DELTA = 1e-14  # beside which what float64 rounds is small
+SQUARES = 0.04  # of the share for second moments, which squared norms get: one number needs little
 
 
 def part(settings: Settings, kind: type[S]) -> S:
@@ -131,22 +135,98 @@ class WalkSettings(LineSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrivateSettings(SamplingSettings, NetworkSettings):
-    """A CVAE fitted with DP-SGD.
-
-    Choosing settings by their results on the very rows spends privacy that is not counted.
-    """
+class GuaranteeSettings(Settings):
+    """What a differentially private release promises, and to whom."""
 
     epsilon: float = setting(
         "privacy budget of the whole release", tag="eps", above=0, maximum=100
     )
     delta: float | None = setting(
-        "the guarantee's delta (default: the largest power of ten up to 1 / (10 rows))",
+        "the guarantee's delta (default: the largest power of ten up to 1 / (10 persons or rows))",
         None,
         tag="delta",
         above=0,
         maximum=1,
     )
+    unit: str | None = setting(
+        "person or row: whom the guarantee is given (default: the person where known)",
+        None,
+        tag="unit",
+        choices=UNITS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumSettings(GuaranteeSettings):
+    """Gaussians from noisy sums. Shares are of 1/σ² of the whole budget; class sums get the rest.
+
+    Choosing settings by their results on the very rows spends privacy that is not counted.
+    """
+
+    max_norm: float | None = setting(
+        "public bound of the Euclidean norm of every row; longer ones are shortened (default: "
+        "for pixels the square root of their number, otherwise a private median)",
+        None,
+        above=0,
+        maximum=1e30,
+    )
+    count_share: float = setting("share of the budget for class counts", 0.03, minimum=1e-4)
+    bound_share: float = setting(
+        "share of the budget for the norms that rows are limited to", 0.04, minimum=1e-4
+    )
+    centre_share: float = setting("share of the budget for the centre", 0.05, minimum=1e-4)
+    scaling_share: float = setting(
+        "share of the budget for the units of features, where they do not share one",
+        0.1,
+        minimum=1e-4,
+    )
+    moment_share: float = setting(
+        "share of the budget for second moments and squared norms", 0.35, minimum=1e-4
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.delta is not None and self.delta < LEAST_DELTA:
+            raise InputError(
+                f"--delta {self.delta:g} is too small: rounding leaves nothing of one below "
+                f"{LEAST_DELTA:g}"
+            )
+        if self.shares(pixels=False)["class_sums"] < LEAST_SHARE:
+            raise InputError(
+                "--count_share, --bound_share, --centre_share, --scaling_share and "
+                "--moment_share leave nothing for the class sums: they must add up to less than 1"
+            )
+
+    def norm_bound(self, dim: int, *, pixels: bool) -> float | None:
+        """The norm that no row exceeds, where that is public."""
+        return math.sqrt(dim) if self.max_norm is None and pixels else self.max_norm
+
+    def shares(self, *, pixels: bool) -> dict[str, float]:
+        """The share of each mechanism that is used, in the order of use.
+
+        Args:
+            pixels: whether features are pixels, which are in one unit and between 0 and 1.
+        """
+        asked = self.norm_bound(1, pixels=pixels) is None
+        parts = {
+            "class_counts": self.count_share,
+            **({"norms": self.bound_share / 2} if asked else {}),
+            "centre": self.centre_share,
+            **({} if pixels else {"scaling": self.scaling_share}),
+            "radius": self.bound_share / 2,
+            "squares": SQUARES * self.moment_share,
+            "moments": (1 - SQUARES) * self.moment_share,
+        }
+        return {**parts, "class_sums": 1 - math.fsum(parts.values())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateSettings(GuaranteeSettings, SamplingSettings, NetworkSettings):
+    """A CVAE fitted with DP-SGD.
+
+    Choosing settings by their results on the very rows spends privacy that is not counted.
+    """
+
     max_grad_norm: float = setting(
         "clipping norm C of each row's gradient", 2.0, minimum=1e-6, maximum=1e6
     )

@@ -16,6 +16,7 @@ import torch
 from src.core import distances
 from src.database import EmbeddingSet
 
+FINEST = 1e-6  # of a feature's range: nearer values count as equal
 TINY = float(np.finfo(np.float32).tiny)  # takes the place of distance 0 under a logarithm
 
 
@@ -24,6 +25,13 @@ class Closest(NamedTuple):
 
     distances: np.ndarray  # (m,) float64
     indices: np.ndarray  # (m,) int64
+
+
+class Halving(NamedTuple):
+    """Numbers of the dimensions that each of two parties holds, disjoint."""
+
+    first: np.ndarray  # (D / 2,) int64
+    second: np.ndarray  # (D / 2,) int64
 
 
 class Hits(NamedTuple):
@@ -67,10 +75,14 @@ def copies(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
     return np.unique(raw, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
+def firsts(data: EmbeddingSet) -> np.ndarray:
+    """The numbers (m,) int64 of the rows that no row before equals (embedding and label)."""
+    return np.sort(np.unique(copies(data, labels=True), return_index=True)[1])
+
+
 def distinct(data: EmbeddingSet) -> EmbeddingSet:
     """The rows without exact copies (same embedding and label), in order of first appearance."""
-    first = np.unique(copies(data, labels=True), return_index=True)[1]
-    return subset(data, np.sort(first))
+    return subset(data, firsts(data))
 
 
 def unlike(data: EmbeddingSet, others: EmbeddingSet) -> EmbeddingSet:
@@ -188,6 +200,44 @@ def linked(
         for half in (first, second)
     )
     return np.asarray(one == other)
+
+
+def often_linked(
+    rows: EmbeddingSet, release: EmbeddingSet, halvings: list[Halving], device: torch.device
+) -> np.ndarray:
+    """Share of the halvings by which each row is linked (n,); 0 without halvings."""
+    found = [linked(rows, release, *halving, device) for halving in halvings]
+    return np.mean(found, axis=0) if found else np.zeros(len(rows))
+
+
+def hits(rows: EmbeddingSet, release: EmbeddingSet, device: torch.device) -> np.ndarray:
+    """Of how many released rows each real row is the nearest, of all these rows (n,)."""
+    nearest = closest(release.embeddings, rows.embeddings, device).indices
+    return np.bincount(nearest, minlength=len(rows)).astype(np.float64)
+
+
+def value_scores(rows: EmbeddingSet, release: EmbeddingSet) -> np.ndarray:
+    """Minus the mean log distance of each feature to that label's nearest released value (n,).
+
+    Sees values that were released one by one: shuffled within each feature, or in some features
+    only. -inf where the release has no row of that label.
+    """
+    scores = np.full(len(rows), -np.inf)
+    for label in np.intersect1d(rows.labels, release.labels):
+        ours = rows.labels == label
+        queries, values = (
+            torch.from_numpy(part.astype(np.float32)).T.contiguous()
+            for part in (rows.embeddings[ours], release.embeddings[release.labels == label])
+        )
+        values = values.sort(1).values
+        after = torch.searchsorted(values, queries).clamp_max(values.shape[1] - 1)
+        gaps = torch.minimum(
+            (values.gather(1, after) - queries).abs(),
+            (values.gather(1, (after - 1).clamp_min(0)) - queries).abs(),
+        )
+        scale = (values[:, -1:] - values[:, :1]).clamp_min(TINY)
+        scores[ours] = -(gaps / scale).clamp_min(FINEST).log().mean(0).numpy()
+    return scores
 
 
 def nearest_real_rows(

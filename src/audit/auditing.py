@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,21 +9,22 @@ import numpy as np
 import torch
 
 from src.anonymizers.base import Anonymizer
-from src.audit import attacks, promises, reidentification, sides, units
+from src.audit import attacks, copies, promises, reidentification, sides, summary, units
+from src.audit.battery import Scenario, Shadows
+from src.audit.copies import Copied
 from src.audit.measures import MEASURES
 from src.audit.reidentification import Queries
-from src.audit.scenarios import Metrics, Scenario, Shadows, measure, random_stream
+from src.audit.scenarios import Metrics, measure, random_stream
 from src.audit.settings import AuditSettings
+from src.audit.shadows import Maker, memberships
 from src.audit.sides import Sides
 from src.audit.statistics import Estimate
 from src.audit.tables import Comparison, Report
 from src.audit.verdicts import verdict
-from src.core import progress, seeding
+from src.core import progress
 from src.core.devices import Resources
 from src.core.errors import InputError
 from src.database import PERSON, EmbeddingSet, Splits
-
-Refit = Callable[[EmbeddingSet, int], EmbeddingSet]  # rows and a seed → their release
 
 
 class _Target(NamedTuple):
@@ -32,7 +32,7 @@ class _Target(NamedTuple):
 
     release: EmbeddingSet
     members: EmbeddingSet
-    refit: Refit
+    maker: Maker
     seen: bool = True  # whether the release was made from the members
 
 
@@ -56,17 +56,13 @@ class _Setup:
         if not self.shadows:
             return None
         everyone = attacks.together(target.members, self.sides.non_members)
-        halved = units.of(everyone.by(self.unit))
-        halves = attacks.shadow_memberships(
-            halved.labels, self.shadows, random_stream(self.seed, "shadows")
-        )
-        inside = halved.rows(halves)
-        scores = []
-        for number, half in enumerate(progress.bar(inside, desc="shadows", unit="release")):
-            rows = attacks.subset(everyone, half)
-            release = self._again(target, rows, f"audit/shadow {number}")
-            scores.append(attacks.nearest_neighbour_scores(everyone, release, self.device))
-        return Shadows(np.stack(scores), inside)
+        by_unit = everyone.by(self.unit)
+        inside = memberships(by_unit, self.shadows, random_stream(self.seed, "shadows"))
+
+        def score(release: EmbeddingSet) -> np.ndarray:
+            return attacks.nearest_neighbour_scores(everyone, release, self.device)
+
+        return Shadows(np.stack(target.maker.shadows(everyone, inside, score)), inside)
 
     def queries_of(self, target: _Target) -> Queries | None:
         """Rows by which persons are looked for: of the test split, or held out of training.
@@ -89,7 +85,7 @@ class _Setup:
                 f"{len(known)} persons have two different rows; {self.fewest} are needed"
             )
         if target.seen and not len(again):
-            gallery = self._again(target, real, "audit/queries")
+            gallery = target.maker.release(real, "queries")
         else:
             gallery = attacks.distinct(target.release)
         others = self.sides.non_members
@@ -97,17 +93,11 @@ class _Setup:
         everyone = attacks.together(real, attacks.subset(others, ~held))
         return Queries(gallery, everyone, known, attacks.subset(others, held))
 
-    def _again(self, target: _Target, rows: EmbeddingSet, name: str) -> EmbeddingSet:
-        """The distinct rows of such a release of other rows."""
-        with progress.silenced():
-            release = target.refit(rows, seeding.stream_seed(self.seed, name))
-        return attacks.distinct(release)
-
 
 def audit(
     splits: Splits,
     released: EmbeddingSet,
-    anonymizer: Anonymizer,
+    anonymizer: Anonymizer | None,
     options: AuditSettings,
     *,
     seed: int,
@@ -117,6 +107,7 @@ def audit(
 
     Args:
         released: what the anonymizer made of the training split.
+        anonymizer: None where nobody knows how the release was made; none is made again then.
         seed: of the audit's own draws: halves, references, queries, bootstrap, shadows.
 
     Raises:
@@ -125,25 +116,49 @@ def audit(
     """
     unit = units.chosen(splits, options.unit)
     several = unit == PERSON and units.of(splits.train).several
-    found, notes = sides.split(splits, unit, random_stream(seed, "references"))
+    parts, notes = sides.split(splits, unit, random_stream(seed, "references"))
     # MPS lacks the float64 that coverage and density need
     device = torch.device("cpu") if resources.device.type == "mps" else resources.device
-    fewest = reidentification.FEWEST if several or len(found.again) else 0
-    setup = _Setup(unit, found, options.shadows, fewest, seed, device)
-    target = _Target(released, splits.train, _refit(anonymizer, splits.val, resources))
+    fewest = reidentification.FEWEST if several or len(parts.again) else 0
+    setup = _Setup(unit, parts, options.shadows, fewest, seed, device)
+    maker = Maker(anonymizer, splits.val, seed, resources)
+    target = _Target(released, splits.train, maker)
     attacked, said = _scenario(setup, target)
-    scenarios = (attacked, *_controls(setup, attacked, splits.train))
+    scenarios = (attacked, *_controls(setup, attacked, target))
+    measured, proof = _measured(scenarios, released, splits.test.by(unit), options, setup)
+    non_members = len(units.of(attacked.non_members))
+    found = summary.judge(*measured, proof, splits.train.class_names)
+    metrics = _compare(*measured, non_members, found.leak is True)
+    notes += [*_without_members(splits.train), *said]
+    promised = promises.of_groups(released, anonymizer, splits.train, resources)
+    promised += promises.of_privacy(released, metrics, non_members, several=several)
+    stated = promises.guarantee(released, several=several)
+    sizes, curves = _sizes(attacked, released, unit), measured[0].curves
+    maker.forget()
+    notes += promised
+    return Report(unit, found, metrics, curves, sizes, notes, len(promised), stated, proof)
+
+
+def _measured(
+    scenarios: tuple[Scenario, ...],
+    released: EmbeddingSet,
+    test: EmbeddingSet,
+    options: AuditSettings,
+    setup: _Setup,
+) -> tuple[tuple[Metrics, Metrics, Metrics], Copied]:
+    """The metrics of a release, of the ceiling and of chance, and the release's copies."""
     value, ceiling, chance = (
-        measure(scenario, seed=seed, repetitions=options.bootstrap, device=device)
+        measure(scenario, seed=setup.seed, repetitions=options.bootstrap, device=setup.device)
         for scenario in progress.bar(scenarios, desc="attacks", unit="release")
     )
-    non_members = len(units.of(attacked.non_members))
-    metrics = _compare(value, ceiling, chance, non_members)
-    notes += [*_without_members(splits.train), *said]
-    notes += promises.of_groups(released, anonymizer, splits.train, resources)
-    notes += promises.of_privacy(released, metrics, non_members, several=several)
-    stated = promises.guarantee(released, several=several)
-    return Report(unit, metrics, value.curves, _sizes(attacked, released, unit), notes, stated)
+    rows = (released, *(control.release for control in scenarios[1:]))
+    proof, *others = (
+        copies.search(release, scenario.members, test, setup.device)
+        for release, scenario in zip(rows, scenarios, strict=True)
+    )
+    for part, found in zip((value, ceiling, chance), (proof, *others), strict=True):
+        part.estimates[summary.PROOF] = found.share
+    return (value, ceiling, chance), proof
 
 
 def _without_members(train: EmbeddingSet) -> list[str]:
@@ -159,7 +174,7 @@ def _scenario(setup: _Setup, target: _Target) -> tuple[Scenario, list[str]]:
     try:
         shadows = setup.shadows_of(target)
     except InputError as error:
-        notes.append(f"shadow attack left out, as half of the rows cannot be released: {error}")
+        notes.append(f"shadow attack left out: {error}")
     try:
         queries = setup.queries_of(target)
     except InputError as error:
@@ -173,29 +188,13 @@ def _scenario(setup: _Setup, target: _Target) -> tuple[Scenario, list[str]]:
     return Scenario(release, ours, theirs, references, shadows, queries), notes
 
 
-def _refit(anonymizer: Anonymizer, val: EmbeddingSet, resources: Resources) -> Refit:
-    """The anonymizer as a function of rows and seed; its fits are not kept."""
-    unkept = replace(resources, ckpt_folder=None)
-
-    def refit(rows: EmbeddingSet, seed: int) -> EmbeddingSet:
-        known = attacks.subset(val, np.isin(val.labels, rows.labels))
-        return anonymizer.anonymize(rows, known, seed=seed, resources=unkept)
-
-    return refit
-
-
-def _controls(
-    setup: _Setup, attacked: Scenario, members: EmbeddingSet
-) -> tuple[Scenario, Scenario]:
+def _controls(setup: _Setup, attacked: Scenario, target: _Target) -> tuple[Scenario, Scenario]:
     """The ceiling, members released as they are; and chance, half of them against the others.
 
     Args:
         attacked: the release under attack; what it was not attacked with, these are not either.
     """
-
-    def as_they_are(rows: EmbeddingSet, seed: int) -> EmbeddingSet:
-        return rows
-
+    members, as_they_are = target.members, target.maker.as_they_are()
     divided = units.of(members.by(setup.unit))
     half = divided.rows(attacks.every(divided.labels, 2, random_stream(setup.seed, "chance")))
     unrelated = attacks.subset(members, half)
@@ -216,7 +215,7 @@ def _controls(
 
 
 def _compare(
-    value: Metrics, ceiling: Metrics, chance: Metrics, non_members: int
+    value: Metrics, ceiling: Metrics, chance: Metrics, non_members: int, leak: bool
 ) -> dict[str, Comparison]:
     """The metrics of the release beside those of the controls, in the order of MEASURES."""
     compared, nothing = {}, Estimate(None)
@@ -226,8 +225,10 @@ def _compare(
         )
         if control := MEASURES[key].control:
             lowest = value.estimates[control]
+        elif key in value.exposed:
+            lowest = Estimate(*[value.exposed[key].chance] * 3)
         chances = {**chance.estimates, key: lowest}
-        said = verdict(key, ours, highest, chances, non_members=non_members)
+        said = verdict(key, ours, highest, chances, non_members=non_members, leak=leak)
         compared[key] = Comparison(ours, highest, lowest, said)
     return compared
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+HALVINGS = 5  # of the dimensions, for linkability
 FPRS = (0.01, 0.001)
 OUTSIDE = "reidentification_outside"  # of persons who are not in the release
 QUANTILE = 0.01  # of the distances from H to M, below which a released row counts as near
@@ -37,11 +38,38 @@ def _membership_rows(key: str, attack: str) -> dict[str, Measure]:
     return rows
 
 
+def _alone(label: str) -> Measure:
+    return Measure(f"{label}: AUC", "members score higher in {} of pairs", 0.5)
+
+
 ATTACKS = {"nearest": "nearest neighbour", "calibrated": "calibrated", "shadow": "shadow"}
 MEASURES = {
     **_membership_rows("nearest", ATTACKS["nearest"]),
     **_membership_rows("calibrated", ATTACKS["calibrated"]),
     **_membership_rows("shadow", ATTACKS["shadow"]),
+    "rmia_auc": _alone("relative likelihood (RMIA)"),
+    "exposed_1_auc": Measure(
+        "the most exposed 1%: AUC", "shadow releases tell them apart in {} of pairs", 0.5
+    ),
+    "exposed_5_auc": Measure(
+        "the most exposed 5%: AUC", "shadow releases tell them apart in {} of pairs", 0.5
+    ),
+    "worst_class_auc": _alone("the worst class, chosen"),
+    "density_auc": _alone("density by class"),
+    "span_auc": _alone("distance from the span"),
+    "values_auc": _alone("values of single features"),
+    "paired_auc": _alone("midpoints of opposite rows"),
+    "shape_auc": _alone("shape of each row"),
+    "standardised_auc": _alone("nearest, standardised"),
+    "standardised_calibrated_auc": _alone("calibrated, standardised"),
+    "standardised_linked_auc": _alone("linked, standardised"),
+    "standardised_copied_auc": _alone("copying, standardised"),
+    "whitened_auc": _alone("nearest, whitened"),
+    "whitened_calibrated_auc": _alone("calibrated, whitened"),
+    "whitened_linked_auc": _alone("linked, whitened"),
+    "whitened_copied_auc": _alone("copying, whitened"),
+    "linked_auc": _alone(f"linked by {HALVINGS} random halves"),
+    "copied_auc": _alone("copying, per real row"),
     "reidentification_rank1": Measure(
         "re-identification: found first", "another row finds {} of persons", 0.0, control=OUTSIDE
     ),
@@ -52,7 +80,14 @@ MEASURES = {
     "copying_share": Measure(
         "copying: nearer to M than to H", "{} lie nearer to training rows", 0.5
     ),
+    "exact_copies": Measure("copies: exact", "{} are training rows", 0.0),
     "near_copies": Measure(
+        "copies: within 1/1000 of the distance between neighbours", "{} are training rows", 0.0
+    ),
+    "close_copies": Measure(
+        "copies: nearer to one real row than chance allows", "{} hug a real row", 0.0
+    ),
+    "very_near": Measure(
         "copying: very near to M",
         "{} lie closer to a training row than 99% of test rows do",
         QUANTILE,
@@ -67,3 +102,10 @@ MEASURES = {
     ),
     "frechet_distance": Measure("Fréchet distance", "0 for equal means and covariances"),
 }
+LOOKS = tuple(  # at who is a member, by an AUC over all units; what a summary chooses among
+    key
+    for key, measure in MEASURES.items()
+    if key.endswith("_auc")
+    and not key.startswith(("exposed_", "worst_", "reidentification_"))
+    and not key.endswith("_max_auc")
+)

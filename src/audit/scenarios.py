@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from src.audit import attacks, fidelity, reidentification, statistics, units
-from src.audit.measures import FPRS, OUTSIDE, QUANTILE
+from src.audit import (
+    attacks,
+    battery,
+    copies,
+    exposure,
+    fidelity,
+    looks,
+    reidentification,
+    statistics,
+    units,
+)
+from src.audit.attacks import Halving
+from src.audit.battery import Scenario
+from src.audit.looks import Look
+from src.audit.measures import ATTACKS, FPRS, OUTSIDE, QUANTILE
 from src.audit.reidentification import Queries
 from src.audit.statistics import Bootstrap, Estimate, Roc
 from src.core import seeding
-from src.database import EmbeddingSet
 
-
-class Shadows(NamedTuple):
-    """Scores against releases made from known halves of members and non-members."""
-
-    scores: np.ndarray  # (s, n) float64, nearest-neighbour scores; members first
-    inside: np.ndarray  # (s, n) bool, whether the row was in that half
-
-
-class Scenario(NamedTuple):
-    """A release and the persons who are attacked with it; rows without persons are rows alone."""
-
-    release: EmbeddingSet  # without exact copies
-    members: EmbeddingSet
-    non_members: EmbeddingSet
-    references: EmbeddingSet | None  # the attacker's own rows
-    shadows: Shadows | None
-    queries: Queries | None
+COUNTS = ("copied", "linked")  # attacks whose scores are counts and mostly 0
 
 
 class Metrics(NamedTuple):
-    """What could be measured, and the ROC curves."""
+    """What could be measured, the ROC curves, and the looks that a summary is made of."""
 
     estimates: dict[str, Estimate]  # by the keys of MEASURES
     curves: dict[str, Roc]  # by the keys of ATTACKS
+    looks: dict[str, Look]  # by the keys of MEASURES that are an AUC
+    classes: dict[tuple[str, int], Look]  # the same by class
+    exposed: dict[str, Look]  # of the records that releases made again expose most
 
 
 def measure(scenario: Scenario, *, seed: int, repetitions: int, device: torch.device) -> Metrics:
@@ -47,17 +47,23 @@ def measure(scenario: Scenario, *, seed: int, repetitions: int, device: torch.de
         repetitions: of the bootstrap.
     """
     bootstrap = Bootstrap(repetitions, random_stream(seed, "bootstrap"))
-    estimates, curves = _membership(scenario, bootstrap, device)
-    dimensions = random_stream(seed, "dimensions").permutation(
-        scenario.release.embeddings.shape[1]
-    )
-    if len(dimensions) > 1:
-        estimates |= _linkability(scenario, dimensions, bootstrap, device)
+    scores = battery.membership_scores(scenario, device)
+    estimates, curves = _membership(scenario, scores, bootstrap)
+    halvings = battery.halvings(scenario.release.dim, random_stream(seed, "dimensions"))
+    estimates |= _linkability(scenario, halvings, bootstrap, device)
     estimates |= _copying(scenario, bootstrap, device)
     estimates |= _fidelity(scenario, bootstrap, device)
+    scores |= battery.other_scores(scenario, halvings, device)
+    found, classes = _looks(scenario, scores, seed)
     if scenario.queries is not None:
         estimates |= _reidentification(scenario.queries, bootstrap, device)
-    return Metrics(estimates, curves)
+        found |= _looks_at_queries(scenario.queries, seed, device)
+    exposed = _exposed(scenario, seed)
+    alone = {key: look.estimate() for key, look in (found | exposed).items()}
+    if classes:
+        width = looks.width(list(classes.values()), 1 - statistics.LEVEL)
+        alone["worst_class_auc"] = classes[looks.farthest(classes)].estimate(width)
+    return Metrics(alone | estimates, curves, found, classes, exposed)
 
 
 def random_stream(seed: int, name: str) -> np.random.Generator:
@@ -65,47 +71,69 @@ def random_stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(seeding.stream_seed(seed, f"audit/{name}"))
 
 
-def _membership(scenario: Scenario, bootstrap: Bootstrap, device: torch.device) -> Metrics:
-    """The metrics of every membership attack."""
+def _membership(
+    scenario: Scenario, scores: Mapping[str, np.ndarray], bootstrap: Bootstrap
+) -> tuple[dict[str, Estimate], dict[str, Roc]]:
+    """The metrics and curves of every membership attack."""
     estimates: dict[str, Estimate] = {}
     curves = {}
-    attacked = units.of(attacks.together(scenario.members, scenario.non_members))
+    attacked = units.of(scenario.everyone)
     members = len(units.of(scenario.members))
-    for attack, scores in _scores(scenario, device).items():
-        sides = np.split(attacked.means(scores), [members])
+    for attack in (name for name in ATTACKS if name in scores):
+        sides = np.split(attacked.means(scores[attack]), [members])
         found = statistics.membership(*sides, fprs=FPRS, bootstrap=bootstrap)
         estimates[f"{attack}_auc"] = found.auc
         estimates |= {f"{attack}_tpr_at_{rate:g}": tpr for rate, tpr in found.tpr.items()}
         estimates[f"{attack}_balanced_accuracy"] = found.balanced_accuracy
         curves[attack] = statistics.roc(*sides)
         if attacked.several:
-            sides = np.split(attacked.largest(scores), [members])
+            sides = np.split(attacked.largest(scores[attack]), [members])
             found = statistics.membership(*sides, fprs=(), bootstrap=bootstrap)
             estimates[f"{attack}_max_auc"] = found.auc
-    return Metrics(estimates, curves)
+    return estimates, curves
 
 
-def _scores(scenario: Scenario, device: torch.device) -> dict[str, np.ndarray]:
-    """The scores of every membership attack, per row (n,), members first."""
-    everyone = attacks.together(scenario.members, scenario.non_members)
-    nearest = attacks.nearest_neighbour_scores(everyone, scenario.release, device)
-    scores = {"nearest": nearest}
-    if scenario.references is not None:
-        scores["calibrated"] = attacks.calibrated_scores(
-            everyone, scenario.release, scenario.references, device
-        )
-    if scenario.shadows is not None:
-        scores["shadow"] = attacks.likelihood_ratios(nearest, *scenario.shadows)
-    return scores
+def _looks(
+    scenario: Scenario, scores: Mapping[str, np.ndarray], seed: int
+) -> tuple[dict[str, Look], dict[tuple[str, int], Look]]:
+    """The AUC of every attack by person (row), overall and by class.
+
+    Counts are left to rows: with many rows a person is hit at all more often than with few.
+    """
+    attacked = units.of(scenario.everyone)
+    by_unit = {
+        f"{name}_auc": attacked.means(values)
+        for name, values in scores.items()
+        if not (attacked.several and name.endswith(COUNTS))
+    }
+    members = len(units.of(scenario.members))
+    return looks.of_scores(by_unit, members, attacked.labels, random_stream(seed, "looks"))
+
+
+def _looks_at_queries(queries: Queries, seed: int, device: torch.device) -> dict[str, Look]:
+    """The AUC by which a further row tells persons in the release from persons outside."""
+    known, unknown = reidentification.scores(queries, device)
+    labels = np.concatenate((queries.known.labels, queries.unknown.labels))
+    scores = {"reidentification_auc": np.concatenate((known, unknown))}
+    return looks.of_scores(scores, len(known), labels, random_stream(seed, "looks"))[0]
+
+
+def _exposed(scenario: Scenario, seed: int) -> dict[str, Look]:
+    """The AUC of the records (persons) that stand out most among shadow releases."""
+    if scenario.shadows is None:
+        return {}
+    people = units.of(scenario.everyone)
+    return exposure.exposed(*scenario.shadows, people, random_stream(seed, "exposed"))
 
 
 def _linkability(
-    scenario: Scenario, dimensions: np.ndarray, bootstrap: Bootstrap, device: torch.device
+    scenario: Scenario, halvings: list[Halving], bootstrap: Bootstrap, device: torch.device
 ) -> dict[str, Estimate]:
-    """Linkability by two halves of the dimensions, which come in random order."""
-    first, second = np.array_split(dimensions, 2)
+    """Linkability by two halves of the dimensions."""
+    if not halvings:
+        return {}
     linked = (
-        units.of(rows).means(attacks.linked(rows, scenario.release, first, second, device))
+        units.of(rows).means(attacks.linked(rows, scenario.release, *halvings[0], device))
         for rows in (scenario.members, scenario.non_members)
     )
     excess = statistics.of_means(attacks.excess_linkability, *linked, bootstrap=bootstrap)
@@ -124,9 +152,12 @@ def _copying(
     hits = attacks.nearest_real_rows(to_members, to_non_members, len(members), len(non_members))
     ours, theirs = units.of(members), units.of(non_members)
     rates = ours.means(hits.members), theirs.means(hits.non_members)
+    exact, near = copies.shares(release, members, to_members.distances, device)
     return {
+        "exact_copies": exact,
+        "near_copies": near,
         "copying_share": statistics.of_means(attacks.copying_share, *rates, bootstrap=bootstrap),
-        "near_copies": statistics.share_below_quantile(
+        "very_near": statistics.share_below_quantile(
             to_members.distances,
             expected.distances,
             QUANTILE,

@@ -140,6 +140,16 @@ def share(hits: np.ndarray, *, bootstrap: Bootstrap) -> Estimate:
     return _open_ended(of_means(lambda mean: mean, hits, bootstrap=bootstrap), len(hits))
 
 
+def binomial(hits: int, n: int, level: float = LEVEL) -> Estimate:
+    """The share of n rows that were hit, with its exact interval (Clopper and Pearson, 1934)."""
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return Estimate(hits / n, low, high)
+
+
 def share_below_quantile(
     values: np.ndarray,
     references: np.ndarray,
@@ -196,6 +206,18 @@ def tpr_bound(fpr: np.ndarray, epsilon: float, delta: float) -> np.ndarray:
     direct = math.exp(min(epsilon, MOST_EPSILON)) * fpr + delta
     complement = 1 - math.exp(-epsilon) * (1 - delta - fpr)
     return np.minimum(np.minimum(direct, complement), 1.0)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or n/a."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """`0.512 [0.480, 0.545]`."""
+    if estimate.low is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
 
 
 def _auc(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:

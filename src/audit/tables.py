@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from src.audit.copies import Copied
 from src.audit.measures import MEASURES
-from src.audit.statistics import Estimate, Roc
+from src.audit.statistics import Estimate, Roc, interval, number
+from src.audit.summary import Summary
 
 CAUTION = (
-    "One in twenty useless attacks leaves its 95 % interval by chance; better attacks may exist."
+    "One in twenty useless attacks leaves its own 95 % interval by chance; the summary allows for "
+    "that. Better attacks may exist."
 )
 
 
@@ -32,18 +35,24 @@ class Report(NamedTuple):
     """The outcome of an audit."""
 
     unit: str  # who is attacked, PERSON or ROW
+    summary: Summary
     metrics: dict[str, Comparison]  # by the keys of MEASURES
     curves: dict[str, Roc]  # by the keys of ATTACKS
     sizes: dict[str, int]  # of the sets of rows, and of their persons
-    notes: list[str]  # what was left out, and promises that were checked
+    notes: list[str]  # what was left out, and then the promises
+    promises: int  # how many of the notes say whether a promise is kept
     guarantee: Guarantee | None
+    proof: Copied
 
     def content(self) -> dict[str, Any]:
         """What the audit's JSON file says of the outcome."""
         return {
             "unit": self.unit,
+            "summary": {
+                k: v if k != "said" else list(v) for k, v in self.summary._asdict().items()
+            },
             "sizes": self.sizes,
-            "figures": {
+            "metrics": {
                 key: {
                     name: _rounded(part) if isinstance(part, Estimate) else part
                     for name, part in compared._asdict().items()
@@ -53,8 +62,15 @@ class Report(NamedTuple):
             "notes": self.notes,
         }
 
+    def _summary(self) -> dict[str, Any]:
+        """The numbers of the summary, rounded; what they say; and its sentences."""
+        return {
+            key: round(part, 6) if isinstance(part, float) else part
+            for key, part in self.summary._asdict().items()
+        }
+
     def table(self) -> str:
-        """One line per metric: value with interval, ceiling, chance, verdict; then the notes."""
+        """The summary and what was promised, one line per metric, and the notes."""
         lines = [("", "value [95 % interval]", "ceiling", "chance", "verdict")]
         for key, compared in self.metrics.items():
             controls = (number(compared.ceiling.value), number(compared.chance.value))
@@ -63,19 +79,9 @@ class Report(NamedTuple):
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         sizes = ", ".join(f"{n:,} {_spelled(name)}" for name, n in self.sizes.items())
-        return "\n".join([sizes, *text, *self.notes, CAUTION])
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or n/a."""
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def interval(estimate: Estimate) -> str:
-    """`0.512 [0.480, 0.545]`."""
-    if estimate.low is None:
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+        place = len(self.notes) - self.promises
+        notes, promised = self.notes[:place], self.notes[place:]
+        return "\n".join([*self.summary.said, *promised, "", sizes, *text, *notes, CAUTION])
 
 
 def _spelled(name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from src.audit.measures import ATTACKS, MEASURES, Measure
+from src.audit.measures import ATTACKS, LOOKS, MEASURES, Measure
 from src.audit.statistics import Estimate, expected_fpr
 
 NOTHING = Estimate(None)
-SHIFT_CONTROLS = ("nearest_auc", "calibrated_auc", "shadow_auc", "linkability", "copying_share")
+SHIFT_CONTROLS = (*LOOKS, "linkability", "copying_share")
 # The more rows a person has, the larger is their largest score: also without a leak, where one
 # side has more rows per person than the other. That concerns no other metric.
 OWN_CONTROLS = {f"{attack}_max_auc" for attack in ATTACKS}
@@ -25,6 +25,7 @@ def verdict(
     chances: Mapping[str, Estimate],
     *,
     non_members: int,
+    leak: bool = True,
 ) -> str:
     """What a metric says, in one line.
 
@@ -34,6 +35,8 @@ def verdict(
         chances: all metrics of disjoint real rows, by key. Where these show that members and
             non-members differ without a leak, no metric is called a leak.
         non_members: their number.
+        leak: whether the summary, which looks at all metrics with one error rate, calls a leak;
+            if not, no single one does.
     """
     row, chance = MEASURES[key], chances.get(key, NOTHING)
     if row.useless is None:
@@ -48,13 +51,14 @@ def verdict(
     if shifted(chances) or (key in OWN_CONTROLS and _strays(key, chance)):
         differ = f"train and test differ ({_shown(chance)} without a leak)"
         if not above:
-            return f"{differ}: no leak found, but one may be hidden"
+            return f"{differ}: cannot tell, as a leak may be hidden"
         more = chance.high is not None and value.low > chance.high
-        return f"{differ}: the rest may be a leak" if more else f"{differ}: no leak shown"
+        return f"{differ}: the rest may be a leak" if more else f"{differ}: cannot tell"
     if above:
         as_bad = ceiling.low is not None and value.value >= ceiling.low
         much = f"{finding}{', as much as the training rows themselves' if as_bad else ''}"
-        return _excused(row, value, chance) or f"leak: {much}"
+        called = "leak" if leak else "above chance, but not as one of so many looks"
+        return _excused(row, value, chance) or f"{called}: {much}"
     if value.high < useless:
         return "no leak found; below chance"
     return f"no leak found (up to {value.high:.3f} not ruled out)"
@@ -65,12 +69,18 @@ def _excused(row: Measure, value: Estimate, chance: Estimate) -> str | None:
     low = value.low or 0.0
     if not row.control:
         as_much = chance.value is not None and low <= chance.value
-        return f"no leak shown: disjoint real rows give {_shown(chance)}" if as_much else None
+        return (
+            f"not told from chance: disjoint real rows give {_shown(chance)}" if as_much else None
+        )
     if chance.high is None:
         return "not judged: no persons outside the release have two rows"
     # measured on few persons: only what is above the whole interval is a leak
     as_much = low <= chance.high
-    return f"no leak shown: {chance.value:.1%} of persons outside are found" if as_much else None
+    return (
+        f"not told from chance: {chance.value:.1%} of persons outside are found"
+        if as_much
+        else None
+    )
 
 
 def shifted(chances: Mapping[str, Estimate]) -> bool:

@@ -4,6 +4,8 @@ python -m src.bundle create --dataset digits --backbone pixels --anonymizer cvae
 --license CC-BY-4.0 --output digits_cvae
 python -m src.bundle verify digits_cvae
 python -m src.bundle sample digits_cvae --rows 1000 --seed 1 --output digits_1000.npz
+python -m src.bundle export digits_cvae --output digits_cvae_repository
+python -m src.bundle import digits_cvae_repository --output digits_cvae_again
 
 Each command has its own --help.
 """
@@ -11,6 +13,7 @@ Each command has its own --help.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +21,19 @@ from pathlib import Path
 from src import __version__, cli
 from src.anonymizers import methods
 from src.cli.values import number
-from src.core.errors import InputError, MissingPackageError, UnknownNameError
-from src.database import Database, write
+from src.core.errors import (
+    DataError,
+    InputError,
+    MissingPackageError,
+    OutputError,
+    UnknownNameError,
+)
+from src.database import Database, read, write
 
 LOGS = (Path("assets/logs"), Path("assets/logs_noise"))
 ZIP = b"PK\x03\x04"  # how an .npz file begins
+
+log = logging.getLogger(__name__)
 
 
 def create(parser: cli.Parser, argv: Sequence[str]) -> None:
@@ -140,10 +151,69 @@ def _parse_sample(parser: cli.Parser, argv: Sequence[str]) -> argparse.Namespace
         raise InputError("--class_distribution has no effect beside --class_counts")
     if args.output.parent.resolve() == args.folder.resolve():
         raise InputError(f"--output {args.output} is in the bundle, which holds nothing else")
+    _require_replaceable(args.output)
     return args
 
 
-COMMANDS = {"create": create, "verify": verify, "sample": sample}
+def _require_replaceable(path: Path) -> None:
+    """Raise OutputError where a file holds anything but an earlier sample."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    try:
+        data = read(path)
+    except DataError:
+        data = None
+    if data is None or data.persons is not None or "drawn_from" not in data.meta:
+        raise OutputError(
+            f"--output {path} exists and is not a sample of a bundle; it is left as it is: remove "
+            "it, or give another name"
+        )
+
+
+def export(parser: cli.Parser, argv: Sequence[str]) -> None:
+    """Write a bundle as a repository that dataset hubs, datasets, pandas and polars read."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
+    folder, text = cli.new_folder, "a new folder"
+    parser.add_argument("--output", type=folder, required=True, metavar="REPO", help=text)
+    text = "you may share it although the licence of the backbone or the images restricts that"
+    parser.add_argument("--accept_license", action="store_true", help=text)
+    args = parser.parse(argv)
+    if args.folder.resolve() in args.output.resolve().parents:
+        raise InputError(f"--output {args.output} is in the bundle, which holds nothing else")
+
+    from src.bundle import contents, exchange, licences
+
+    bundle = contents.read(args.folder)
+    for line in licences.require_accepted(bundle.sheet, args.accept_license):
+        log.warning("%s", line)
+    exchange.write(args.output, args.folder, bundle)
+    print(f"{args.output}  {', '.join(exchange.names(args.output))}")
+    print(bundle.sheet["guarantee"])
+
+
+def import_(parser: cli.Parser, argv: Sequence[str]) -> None:
+    """Check a repository that `export` wrote, and write the bundle that it was made from."""
+    parser.add_argument("folder", type=Path, metavar="REPO", help="the repository")
+    folder, text = cli.new_folder, "a new folder"
+    parser.add_argument("--output", type=folder, required=True, metavar="DIR", help=text)
+    args = parser.parse(argv)
+
+    from src.bundle import exchange
+    from src.bundle.rendering import shown
+
+    bundle = exchange.read(args.folder, args.output)
+    release, dataset = (shown(bundle.sheet[key]) for key in ("release", "dataset"))
+    print(f"{args.output}  {release} of {dataset}: the bundle, byte for byte as it was exported")
+    print(bundle.sheet["guarantee"])
+
+
+COMMANDS = {
+    "create": create,
+    "verify": verify,
+    "sample": sample,
+    "export": export,
+    "import": import_,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

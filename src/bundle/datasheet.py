@@ -16,19 +16,21 @@ import numpy as np
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
-from src.bundle import guarantees, rendering
+from src.bundle import guarantees, preprocessing, rendering
 from src.bundle.rendering import shown
 from src.core import names
 from src.core.errors import DataError, InputError
 from src.core.provenance import fingerprint_arrays
-from src.database import EmbeddingSet
+from src.database import ROW, EmbeddingSet
 
 if TYPE_CHECKING:
-    from src.networks.cvae import Decoder
+    from src.networks.sampling import Sampler
 
-FORMAT = 2
-RELEASED = ("dataset", "backbone", "split", "class_names", "anonymizer", "settings", "seed",
-            "facts", "versions")  # fmt: skip  # of a release's meta, all that goes into a bundle
+FORMAT = 3
+RELEASED = (  # of a release's meta, all that goes into a bundle
+    *("dataset", "backbone", "split", "class_names", "anonymizer", "settings", "unit", "seed"),
+    *("facts", "versions"),
+)
 SCORES = ("auc", "accuracy", "balanced_accuracy")
 DISTANCE = "average_mindistance"
 RESULT = (*rendering.RESULT, "head")  # of a result, likewise
@@ -62,7 +64,7 @@ def public_name(backbone: str) -> str:
 
 def public_rows(released: EmbeddingSet, dataset: str, backbone: str) -> EmbeddingSet:
     """The released rows with what others may know about how they were made."""
-    meta = {"dataset": dataset, "backbone": backbone}
+    meta = {"dataset": dataset, "backbone": backbone, "unit": ROW}
     meta |= {key: released.meta[key] for key in RELEASED if key in released.meta}
     meta["backbone"] = public_name(meta["backbone"])
     return EmbeddingSet(released.embeddings, released.labels, meta)
@@ -81,15 +83,10 @@ def remarks(
         extraction: `meta` of the real training embeddings, which says how images became inputs.
         results, audits: as their files have them.
     """
-    backbone = extraction.get("facts", {}).get("backbone")
     return Remarks(
         description=shown(description),
         license=shown(license),
-        preprocessing={
-            "image_size": extraction.get("image_size"),
-            "precision": extraction.get("precision"),
-            **(backbone if isinstance(backbone, Mapping) else {}),
-        },
+        preprocessing=preprocessing.of(extraction),
         utility=[{key: result[key] for key in RESULT} for result in results],
         audits=[{key: audit[key] for key in AUDIT} for audit in audits],
     )
@@ -97,7 +94,7 @@ def remarks(
 
 def compose(
     rows: EmbeddingSet,
-    decoder: Decoder | None,
+    decoder: Sampler | None,
     anonymizer: Anonymizer,
     remarks: Remarks,
     *,
@@ -120,7 +117,7 @@ def compose(
 
 def _composed(
     rows: EmbeddingSet,
-    decoder: Decoder | None,
+    decoder: Sampler | None,
     anonymizer: Anonymizer,
     remarks: Remarks,
     seed: int | None,
@@ -137,7 +134,7 @@ def _composed(
     }
 
 
-def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
+def described(rows: EmbeddingSet, decoder: Sampler | None) -> dict[str, Any]:
     """The part of datasheet.json that follows from the other files of a bundle."""
     num_classes = _num_classes(rows, decoder)
     named = rows.class_names + [str(label) for label in range(len(rows.class_names), num_classes)]
@@ -154,11 +151,11 @@ def described(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, Any]:
     }
 
 
-def _num_classes(rows: EmbeddingSet, decoder: Decoder | None) -> int:
+def _num_classes(rows: EmbeddingSet, decoder: Sampler | None) -> int:
     return max(rows.num_classes, decoder.num_classes if decoder else 0)
 
 
-def fingerprints(rows: EmbeddingSet, decoder: Decoder | None) -> dict[str, str]:
+def fingerprints(rows: EmbeddingSet, decoder: Sampler | None) -> dict[str, str]:
     """Of the contents of a bundle."""
     found = {"rows": rows.fingerprint}
     if decoder is not None:
@@ -226,7 +223,7 @@ def anonymizer_of(sheet: Mapping[str, Any]) -> Anonymizer:
     return anonymizer
 
 
-def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | None:
+def problem(sheet: Any, rows: EmbeddingSet, decoder: Sampler | None) -> str | None:
     """How a datasheet disagrees with its format or with what it describes, if it does."""
     if not isinstance(sheet, dict) or sheet.get("format") != FORMAT:
         return f"is not a datasheet of format {FORMAT}"
@@ -250,7 +247,7 @@ def problem(sheet: Any, rows: EmbeddingSet, decoder: Decoder | None) -> str | No
 
 
 def _again(
-    sheet: Mapping[str, Any], rows: EmbeddingSet, decoder: Decoder | None
+    sheet: Mapping[str, Any], rows: EmbeddingSet, decoder: Sampler | None
 ) -> dict[str, Any]:
     """The datasheet that its own remarks, the rows and the decoder give.
 

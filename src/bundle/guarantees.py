@@ -14,16 +14,19 @@ import torch
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer, Sampled, is_sorted
-from src.bundle import privacy
+from src.bundle import privacy, private_sums
 from src.bundle.facts import Promise, require, unchecked
 from src.core.errors import DataError
-from src.database import EmbeddingSet
+from src.database import PERSON, ROW, UNITS, EmbeddingSet
 from src.networks.cvae import Decoder
+from src.networks.gaussians import Gaussians
+from src.networks.sampling import Sampler
 
-NONE = "None. How much the release gives away can be measured, but nothing bounds it."
+WEIGHT = "A person with many rows weighs more in it than one with few."
+NONE = f"None. How much the release gives away can be measured, but nothing bounds it. {WEIGHT}"
 
 
-def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) -> Promise:
+def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Sampler | None) -> Promise:
     """The promise of a release that this anonymizer made.
 
     Args:
@@ -40,14 +43,9 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
             "has rows in another order than a release's: by label, then by value; run "
             "anonymize.py again"
         )
+    _check_unit(anonymizer, rows)
     if isinstance(anonymizer, Sampled):
-        if decoder is None:
-            raise DataError("has no decoder, but its rows were drawn from one")
-        _check_decoder(anonymizer, rows, decoder)
-        if isinstance(anonymizer, methods.DPCVAE):
-            return privacy.promise(anonymizer, rows, decoder)
-        shown = ["each class has as many rows as the decoder counts"]
-        return Promise(NONE, shown, ["that this decoder drew the rows", *unchecked(facts)])
+        return _drawn(anonymizer, rows, decoder)
     if decoder is not None:
         raise DataError("has a decoder, but its rows were not drawn from one")
     if isinstance(anonymizer, methods.KSame):
@@ -57,6 +55,34 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Decoder | None) 
     if anonymizer.private:
         raise DataError(f"was made by {anonymizer.name}, whose guarantee cannot be checked")
     return Promise(NONE, [], unchecked(facts))
+
+
+def _drawn(anonymizer: Sampled, rows: EmbeddingSet, decoder: Sampler | None) -> Promise:
+    """The promise of a release that a decoder drew.
+
+    Raises:
+        DataError: there is none, or it is not this anonymizer's or contradicts the facts.
+    """
+    if decoder is None:
+        raise DataError("has no decoder, but its rows were drawn from one")
+    if decoder.dim != rows.dim:
+        raise DataError("goes with a decoder of other dimensions than the rows")
+    if decoder.num_classes < rows.num_classes:
+        raise DataError("goes with a decoder of fewer classes than the rows")
+    counts = np.bincount(rows.labels, minlength=decoder.num_classes)
+    if decoder.class_weights.long().tolist() != counts.tolist():
+        raise DataError("goes with a decoder that counts other rows of a class than there are")
+    if isinstance(anonymizer, methods.DPGaussian) and isinstance(decoder, Gaussians):
+        return private_sums.promise(anonymizer, rows, decoder)
+    if not isinstance(anonymizer, methods.CVAE | methods.DPCVAE) or isinstance(decoder, Gaussians):
+        raise DataError(f"goes with a decoder that is not one of {anonymizer.name}")
+    assert isinstance(decoder, Decoder)
+    _check_layers(anonymizer, decoder)
+    if isinstance(anonymizer, methods.DPCVAE):
+        return privacy.promise(anonymizer, rows, decoder)
+    shown = ["each class has as many rows as the decoder counts"]
+    stated = ["that this decoder drew the rows", *unchecked(rows.meta["facts"])]
+    return Promise(NONE, shown, stated)
 
 
 def _ksame(anonymizer: methods.KSame, rows: EmbeddingSet) -> Promise:
@@ -80,9 +106,9 @@ def _ksame(anonymizer: methods.KSame, rows: EmbeddingSet) -> Promise:
         require("dropped_rows", facts.get("dropped_rows"), dropped, "its classes give")
     where = " within its class" if anonymizer.per_class else ""
     return Promise(
-        _merged(k, "row is an average"),
+        _merged(k, "row is an average", rows),
         [f"each released row occurs {k} times or a multiple of that{where}"],
-        [f"that each is the mean of {k} real rows", *unchecked(facts, "groups")],
+        [f"that each is the mean of {_rows_of(k, rows)}", *unchecked(facts, "groups")],
     )
 
 
@@ -103,31 +129,38 @@ def _latent(
         name, made, how = "paths", sum(-(-n // between) for n in counts), "the paths"
     require(name, facts.get(name), made, "its rows make")
     return Promise(
-        f"{_merged(k, 'row is decoded from averages')} The decoder was fitted to all training "
-        "rows.",
+        f"{_merged(k, 'row is decoded from averages', rows)} The decoder was fitted to all "
+        f"training rows. {WEIGHT}",
         [f"there are as many rows as {how} give"],
-        [f"that the averages are of {k} real rows", *unchecked(facts, name)],
+        [f"that the averages are of {_rows_of(k, rows)}", *unchecked(facts, name)],
     )
 
 
-def _merged(k: int, how: str) -> str:
+def _merged(k: int, how: str, rows: EmbeddingSet) -> str:
+    """What groups of k rows, or of rows of k persons, give and what not."""
+    if rows.meta["unit"] == PERSON:
+        whose = f" of {k} different persons; a person with several rows is in several groups"
+    else:
+        whose = ", which may all be of one person"
     return (
         f"No differential privacy. Groups of {k} real rows are merged: a released {how} of {k} "
-        "rows, which may all be of one person; who knows the others of a group learns about the "
-        "last one."
+        f"rows{whose}; who knows the others of a group learns about the last one."
     )
 
 
-def _check_decoder(anonymizer: Sampled, rows: EmbeddingSet, decoder: Decoder) -> None:
-    """Raise DataError where a decoder is not one of these settings that counted these rows."""
-    if len(decoder.minimum) != rows.dim:
-        raise DataError("goes with a decoder of other dimensions than the rows")
-    if decoder.num_classes < rows.num_classes:
-        raise DataError("goes with a decoder of fewer classes than the rows")
-    counts = np.bincount(rows.labels, minlength=decoder.num_classes)
-    if decoder.class_weights.long().tolist() != counts.tolist():
-        raise DataError("goes with a decoder that counts other rows of a class than there are")
-    assert isinstance(anonymizer, methods.CVAE | methods.DPCVAE)
+def _rows_of(k: int, rows: EmbeddingSet) -> str:
+    return f"{k} real rows" + f" of {k} different persons" * (rows.meta["unit"] == PERSON)
+
+
+def _check_unit(anonymizer: Anonymizer, rows: EmbeddingSet) -> None:
+    """Raise DataError where the promise is said to be made to others than the settings allow."""
+    unit, asked = rows.meta.get("unit"), getattr(anonymizer, "unit", ROW)
+    if unit not in UNITS or asked not in (None, unit):
+        raise DataError(f"states unit {unit!r:.80}, which its settings do not give")
+
+
+def _check_layers(anonymizer: methods.CVAE | methods.DPCVAE, decoder: Decoder) -> None:
+    """Raise DataError where a decoder is not one of these settings."""
     if isinstance(anonymizer, methods.DPCVAE):
         noise = anonymizer.observation_std
     else:

@@ -21,7 +21,7 @@ from src.core.devices import Resources
 from src.core.errors import DataError, InputError
 from src.core.records import Subject
 from src.database import IDENTITY, Database, EmbeddingSet, Splits
-from src.networks.cvae import Decoder
+from src.networks.sampling import Sampler
 
 MOST_BYTES = 1 << 31  # of memory that rows drawn at once may take
 
@@ -42,7 +42,7 @@ def released_rows(
 
 def decoder_of(
     rows: EmbeddingSet, anonymizer: Anonymizer, splits: Splits, *, seed: int, resources: Resources
-) -> Decoder | None:
+) -> Sampler | None:
     """The decoder that drew the released rows, and no other; None where they were not drawn.
 
     Raises:
@@ -80,7 +80,7 @@ def quoted(
             continue
         if datasheet.is_result(content):
             results.append(content)
-        elif datasheet.is_audit(content):
+        elif datasheet.is_audit(content := {"figures": content.get("metrics"), **content}):
             audits.append(content)
     return results, audits
 
@@ -146,7 +146,7 @@ def sample(
 
 
 def _drawn(
-    decoder: Decoder, labels: Tensor, dim: int, generator: torch.Generator
+    decoder: Sampler, labels: Tensor, dim: int, generator: torch.Generator
 ) -> np.ndarray | None:
     """A row (n, dim) float32 for each label [n], held once; None where one is not finite."""
     rows, first = np.empty((len(labels), dim), np.float32), 0
@@ -158,7 +158,7 @@ def _drawn(
     return rows
 
 
-def _one_per_class(given: Sequence[float], dtype: torch.dtype, decoder: Decoder) -> Tensor:
+def _one_per_class(given: Sequence[float], dtype: torch.dtype, decoder: Sampler) -> Tensor:
     """Weights or counts of the classes [C].
 
     Raises:

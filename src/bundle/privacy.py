@@ -6,21 +6,18 @@ import functools
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from src.anonymizers import methods
 from src.anonymizers.dp import accounting, budgets, keys
 from src.anonymizers.dp.accounting import Mechanism
-from src.anonymizers.dp.dpcvae import PIXELS
 from src.bundle.facts import Promise, number, require, unchecked
 from src.core.errors import DataError
 from src.database import EmbeddingSet
 from src.networks.cvae import Decoder
 
 FACTS = ("epsilon", "delta", "neighbours", "accountant", "noise")  # that a guarantee states
-NEIGHBOURS = "one row added or removed"
 PARTS = ("class_counts", "scaling", "gradients")  # of a budget
 BOUNDS = "public_bounds"
 DEVICES = ("cpu", "cuda")  # whose noise depends on all bits of the key, and on 64
@@ -36,41 +33,64 @@ def promise(anonymizer: methods.DPCVAE, rows: EmbeddingSet, decoder: Decoder) ->
     Raises:
         DataError: its facts contradict its settings or its decoder.
     """
-    facts = rows.meta["facts"]
-    checked = _check_facts(anonymizer, facts)
+    expected = {
+        "sampling_rate": anonymizer.sampling_rate,
+        "steps": max(1, round(anonymizer.epochs / anonymizer.sampling_rate)),
+        "max_grad_norm": anonymizer.max_grad_norm,
+    }
+    checked = check_facts(anonymizer, rows, expected, ACCOUNTANT)
     mechanisms(anonymizer, rows)
     _check_bounds(rows, decoder)
+    return sentences(rows, EPSILON, {*checked, "noise_multiplier", "budget"})
+
+
+def sentences(rows: EmbeddingSet, epsilon: str, checked: set[str]) -> Promise:
+    """The promise that facts state, which were checked.
+
+    Args:
+        epsilon: from what ε follows.
+        checked: the names of facts that were held against something.
+    """
+    facts, unit = rows.meta["facts"], rows.meta["unit"]
     return Promise(
         f"({math.ceil(1e4 * facts['epsilon']) / 1e4:g}, {facts['delta']:g})-differential privacy "
-        f"of the training rows (neighbours: {facts['neighbours']}; accountant: "
+        f"of the training {unit}s (neighbours: {facts['neighbours']}; accountant: "
         f"{facts['accountant']}; noise from {facts['noise']}). Other releases made from the same "
-        "rows add up with it.",
-        [EPSILON, "each class has as many rows as the decoder counts"],
+        f"{unit}s add up with it.",
+        [epsilon, "each class has as many rows as the decoder counts"],
         [
             "that the noise was drawn as stated, with a key that stays secret",
-            "that delta is below 1 / (training rows)",
+            f"that delta is below 1 / (training {unit}s)",
             "that this decoder drew the rows",
-            *unchecked(facts, *checked, "noise_multiplier", "budget"),
+            *unchecked(facts, *checked),
         ],
     )
 
 
-def _check_facts(anonymizer: methods.DPCVAE, facts: Mapping[str, Any]) -> set[str]:
+def check_facts(
+    anonymizer: methods.DPCVAE | methods.DPGaussian,
+    rows: EmbeddingSet,
+    more: Mapping[str, object],
+    accountant: str,
+) -> set[str]:
     """Hold what a guarantee states against the settings; return the names of these facts.
+
+    Args:
+        more: facts of this method that its settings give.
+        accountant: a pattern.
 
     Raises:
         DataError: one is missing or says something else.
     """
+    facts, unit = rows.meta["facts"], rows.meta["unit"]
     missing = [name for name in FACTS if name not in facts]
     if missing:
         raise DataError(f"states no guarantee: '{missing[0]}' is missing")
     expected = {
-        "neighbours": NEIGHBOURS,
-        "sampling_rate": anonymizer.sampling_rate,
-        "steps": max(1, round(anonymizer.epochs / anonymizer.sampling_rate)),
-        "max_grad_norm": anonymizer.max_grad_norm,
+        "neighbours": budgets.NEIGHBOURS[unit],
+        **more,
         "validation_rows": "not used",
-        "public": budgets.PUBLIC,
+        "public": budgets.public_knowledge(unit),
         "not_covered": budgets.NOT_COVERED,
         **({} if anonymizer.delta is None else {"delta": anonymizer.delta}),
     }
@@ -81,7 +101,7 @@ def _check_facts(anonymizer: methods.DPCVAE, facts: Mapping[str, Any]) -> set[st
         raise DataError(f"states epsilon {epsilon}, more than the {anonymizer.epsilon} allowed")
     if delta >= 1 or (anonymizer.delta is None and delta != 10.0 ** round(math.log10(delta))):
         raise DataError(f"states delta {delta}, which is not a power of ten below 1")
-    if not re.fullmatch(ACCOUNTANT, str(facts["accountant"])):
+    if not re.fullmatch(accountant, str(facts["accountant"])):
         raise DataError(f"states an unknown accountant: {facts['accountant']!r:.80}")
     sources = [keys.source(key, torch.device(kind)) for key in ("", "x") for kind in DEVICES]
     if facts["noise"] not in sources:
@@ -102,7 +122,7 @@ def mechanisms(anonymizer: methods.DPCVAE, rows: EmbeddingSet) -> dict[str, Mech
     if not all(isinstance(part, dict) for part in budget.values()):
         raise DataError("has a budget whose parts are not described")
     given = anonymizer.feature_min is not None
-    public = given or rows.meta.get("backbone") == PIXELS
+    public = given or rows.meta.get("backbone") == budgets.PIXELS
     if public:
         bounds = [anonymizer.feature_min, anonymizer.feature_max] if given else [0.0, 1.0]
         require(BOUNDS, budget["scaling"].get(BOUNDS), bounds, "they are")

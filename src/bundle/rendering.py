@@ -8,9 +8,10 @@ from typing import Any
 from src.core import tables
 from src.core.errors import printable
 
-MADE = ("anonymizer", "settings", "seed", "facts", "fingerprints")
+MADE = ("anonymizer", "settings", "unit", "seed", "facts", "fingerprints")
 REMARKS = ("description", "license", "preprocessing", "versions")
 RESULT = ("id", "sigma", "seed", "auc", "accuracy", "balanced_accuracy", "average_mindistance")
+MEASURED = ("id", "head", "clip", *RESULT[1:])
 LONGEST = 200  # characters of a cell of a table, whose column is as wide
 UNCOVERED = "Figures are computed from real rows: a privacy guarantee does not cover them."
 
@@ -34,7 +35,7 @@ def render(sheet: Mapping[str, Any]) -> str:
     ]
     if sheet["utility"]:
         parts += ["## Utility (linear head, real test rows; stated, not checked)", UNCOVERED]
-        parts += [_table(sheet["utility"], RESULT)]
+        parts += [_table([_with_head(result) for result in sheet["utility"]], MEASURED)]
     for audit in sheet["audits"]:
         parts += ["## Privacy audit (stated, not checked)", UNCOVERED, _items(audit)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -49,6 +50,12 @@ def _items(content: Mapping[str, Any], depth: int = 0) -> str:
         if nested:
             lines.append(_items(value, depth + 1))
     return "\n".join(lines)
+
+
+def _with_head(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with the kind of head that measured it, and the limit of its features."""
+    head = result["head"] if isinstance(result["head"], Mapping) else {}
+    return {**result, "head": head.get("head", "adam"), "clip": head.get("clip")}
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

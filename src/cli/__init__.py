@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints, overload
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
@@ -27,6 +28,7 @@ from src.core.errors import InputError, MissingFileError
 from src.core.settings import Settings
 from src.database import IDENTITY, Database, read
 
+A = TypeVar("A", bound=Anonymizer)
 S = TypeVar("S", bound=Settings)
 
 
@@ -82,6 +84,36 @@ def add_sweep_flags(parser: Parser) -> None:
             metavar=name[0].upper(),
             help=f"{name}s instead of the file's",
         )
+
+
+def add_jobs_flags(parser: Parser, *, auto: bool = False) -> None:
+    """--jobs or --scheduler: who does the work.
+
+    Args:
+        auto: whether `auto` is a number of jobs, and the default; it is parsed to None.
+    """
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--jobs",
+        type=_jobs_or_auto if auto else number(int, minimum=1),
+        default=None if auto else 1,
+        metavar="N",
+        help="local processes that share the processor's cores (default: "
+        + (
+            "auto: one per core, where Dask is installed and there are enough runs)"
+            if auto
+            else "1)"
+        ),
+    )
+    where.add_argument("--scheduler", metavar="ADDRESS", help="that of a running Dask cluster")
+
+
+def _jobs_or_auto(text: str) -> int | None:
+    """A number of processes; None for `auto`."""
+    try:
+        return None if text.lower() == "auto" else int(number(int, minimum=1)(text))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or auto") from error
 
 
 def add_sigma_flag(parser: Parser) -> None:
@@ -156,6 +188,26 @@ def add_anonymizer_flags(
     return place
 
 
+@overload
+def anonymizer_of(args: argparse.Namespace) -> Anonymizer: ...
+@overload
+def anonymizer_of(args: argparse.Namespace, choices: Mapping[str, type[A]]) -> A: ...
+def anonymizer_of(
+    args: argparse.Namespace, choices: Mapping[str, type[Anonymizer]] = methods.RELEASING
+) -> Anonymizer:
+    """The anonymizer that the flags of `add_anonymizer_flags` give.
+
+    Raises:
+        InputError: as `methods.parse`; settings have the names of their flags in it.
+    """
+    try:
+        return methods.parse(args.anonymizer, args.settings, choices)
+    except InputError as error:
+        flags = {f"--{name}": flag for name, flag in args.setting_flags.items()}
+        text = re.sub(r"--\w+", lambda found: flags.get(found[0], found[0]), str(error))
+        raise InputError(text) from error
+
+
 def _value(kind: type[Settings], field: dataclasses.Field[Any]) -> dict[str, Any]:
     """How a field's value is written; its class checks the range."""
     hint = get_type_hints(kind)[field.name]
@@ -176,8 +228,12 @@ def _defaults(fields: Mapping[str, dataclasses.Field[Any]]) -> str:
     return f" (default: {next(iter(given.values()))})" if given else ""
 
 
-def add_release_flags(parser: Parser) -> None:
-    """--anonymizer and the settings that name its release, or --release ID."""
+def add_release_flags(parser: Parser) -> argparse._ActionsContainer:
+    """--anonymizer and the settings that name its release, or --release ID.
+
+    Returns:
+        Where to add a flag that takes the place of both.
+    """
     place = add_anonymizer_flags(parser, methods.RELEASING, default="identity")
     place.add_argument(
         "--release",
@@ -185,6 +241,7 @@ def add_release_flags(parser: Parser) -> None:
         metavar="ID",
         help="instead of an anonymizer: train_ID.npz, made with other settings or elsewhere",
     )
+    return place
 
 
 def release_id(args: argparse.Namespace) -> str:
@@ -197,7 +254,7 @@ def release_id(args: argparse.Namespace) -> str:
     if args.release:
         forbid_settings(args, "--release names a file, whatever it was made with")
         return str(args.release)
-    anonymizer = methods.parse(args.anonymizer, args.settings)
+    anonymizer = anonymizer_of(args)
     if "database_root" in args and anonymizer.name != IDENTITY:
         _require_made(Database(args.database_root, args.dataset, args.backbone), anonymizer, args)
     return anonymizer.release_id(args.seed)
@@ -237,4 +294,4 @@ def _as_typed(flag: str, value: object) -> str:
 def forbid_settings(args: argparse.Namespace, why: str) -> None:
     """Raise InputError where a setting is given that nothing would read."""
     for name, value in args.settings.items():
-        raise InputError(f"--{name} {value} has no effect: {why}")
+        raise InputError(f"{args.setting_flags[name]} {value} has no effect: {why}")

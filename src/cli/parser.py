@@ -19,7 +19,12 @@ from src.core import process
 from src.core.configs import read_yaml
 from src.core.errors import InputError, UnknownNameError, out_of_memory, reason
 
-CHOICES = ("anonymizer", "release", "decoder")  # flags that name whose settings are given
+CHOICES = (
+    "anonymizer",
+    "release",
+    "decoder",
+    "bundle",
+)  # flags that name whose settings are given
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.core.errors import DeviceError
 
@@ -21,6 +21,7 @@ class Resources:
     device: torch.device
     ckpt_folder: Path | None = None  # where fitted models are kept and found; None keeps none
     memory: int = 4 << 30  # bytes for intermediate results
+    workers: Any = None  # a Dask client, for fits that do not need each other; None: this process
 
 
 def resources(name: str, ckpt_folder: Path | None = None, share: float = 0.5) -> Resources:

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from src.core import names
 from src.core.errors import DataError, MissingFileError
 from src.core.files import read_json, write_json
 from src.core.provenance import fingerprint
 
+PERSON, ROW = UNITS = ("person", "row")  # whom a promise is made to, what is attacked
 FORMAT = 1  # of records and of an .npz file's meta; raised where older readers would be misled
 SUM = "sum"  # of a record: a fingerprint of what it says, by which a changed digit is noticed
 TIMED = {SUM, "seconds"}  # items that are no part of it: the same results have the same sum
@@ -29,9 +30,21 @@ class Subject:
     anonymizer: str  # its name; the id where the rows were made elsewhere
     settings: Mapping[str, Any]  # of the anonymizer
     rows: str | None  # fingerprint of the released rows; None for fresh draws
+    unit: str = ROW  # whom the release's promise is made to
 
     def __post_init__(self) -> None:
         names.checked(self.id)  # it may be a bundle's, which others have written
+
+    @classmethod
+    def stated(cls, id: str, meta: Mapping[str, Any], rows: str) -> Self:
+        """What a file of released rows says of itself."""
+        return cls(
+            id=id,
+            anonymizer=meta.get("anonymizer", id),
+            settings=meta.get("settings", {}),
+            rows=rows,
+            unit=unit_of(meta),
+        )
 
     def stem(self, dataset: str, seed: int) -> str:
         """`<dataset>_<id>-s<seed>`, with which the names of its records begin.
@@ -42,6 +55,11 @@ class Subject:
         suffix = f"-s{seed}"
         has_seed = self.id.startswith((f"{self.anonymizer}-", "bundle-"))
         return f"{dataset}_{self.id}{'' if has_seed and self.id.endswith(suffix) else suffix}"
+
+
+def unit_of(meta: Mapping[str, Any]) -> str:
+    """Whom a release's promise is made to; of files that do not say it, the row."""
+    return PERSON if meta.get("unit") == PERSON else ROW
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.core import threads
+from src.core.threads import Team
+from src.networks.backprop import Dense, Room, aten
+from src.networks.sampling import Sampler
 
-class Decoder(nn.Module):
+
+class Decoder(Sampler):
     """z and a class → features; with scaling and class weights, all that sampling needs.
 
     Buffers:
@@ -35,7 +41,6 @@ class Decoder(nn.Module):
     minimum: Tensor
     extent: Tensor
     noise_scale: Tensor
-    class_weights: Tensor
 
     def __init__(self, dim: int, num_classes: int, hidden_dim: int, latent_dim: int) -> None:
         super().__init__()
@@ -61,9 +66,10 @@ class Decoder(nn.Module):
         y = F.one_hot(labels, self.num_classes).to(z.dtype)
         return self(z, y) * self.extent + self.minimum
 
-    def sample_labels(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Labels [rows] drawn from the class distribution."""
-        return torch.multinomial(self.class_weights, rows, replacement=True, generator=generator)
+    @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.minimum)
 
     def sample(
         self, labels: Tensor, generator: torch.Generator, block_rows: int = 8192
@@ -127,6 +133,67 @@ class CVAE(nn.Module):
         z = torch.addcmul(mean, log_std.exp(), noise)
         error = F.mse_loss(self.decoder(z, y), x, reduction="none").sum(1)
         return error + kl_weight * kl_to_prior(mean, log_std, prior_variance)
+
+
+class Objective:
+    """The sum of `CVAE.loss_rows` over a batch, and its gradients by hand."""
+
+    def __init__(self, model: CVAE, *, kl_weight: float, prior_variance: float) -> None:
+        self.model = model
+        self.encoder, self.decoder = Dense(model.encoder), Dense(model.decoder)
+        self.dim, self.latent = model.decoder.minimum.numel(), model.decoder.latent_dim
+        self.kl_weight, self.prior_variance = kl_weight, prior_variance
+        self.plans: dict[int, tuple[Tensor, Room, Room, list[slice]]] = {}  # by number of rows
+
+    def loss(self, team: Team, x: Tensor, y: Tensor, noise: Tensor) -> Tensor:
+        """The scalar for any number of rows: x [N, D], y [N, C], noise [N, latent_dim]."""
+        losses = x.new_empty(len(x))
+        weights = {"kl_weight": self.kl_weight, "prior_variance": self.prior_variance}
+
+        def part(rows: slice) -> None:
+            losses[rows] = self.model.loss_rows(x[rows], y[rows], noise[rows], **weights)
+
+        flop = (self.encoder.flop + self.decoder.flop) * len(x) / 3  # no way back
+        team.run([partial(part, rows) for rows in threads.parts(len(x), flop)])
+        return losses.sum()
+
+    def __call__(self, team: Team, xy: Tensor, noise: Tensor) -> None:
+        """Set the gradients for rows and one-hot labels xy [N, D + C], noise [N, latent_dim]."""
+        rows = len(xy)
+        if rows not in self.plans:
+            zy = xy.new_empty(rows, self.latent + xy.shape[1] - self.dim)
+            cut = threads.parts(rows, (self.encoder.flop + self.decoder.flop) * rows)
+            self.plans[rows] = zy, self.encoder.room(rows), self.decoder.room(rows), cut
+        zy, encoded, decoded, cut = self.plans[rows]
+        team.run(
+            [
+                partial(self._rows, xy[p], noise[p], zy[p], encoded.part(p), decoded.part(p))
+                for p in cut
+            ]
+        )
+        pieces = len(cut)
+        team.run(
+            [*self.decoder.sums(zy, decoded, pieces), *self.encoder.sums(xy, encoded, pieces)]
+        )
+
+    def _rows(self, xy: Tensor, noise: Tensor, zy: Tensor, encoded: Room, decoded: Room) -> None:
+        """Forward and back through both networks."""
+        x, y = xy.tensor_split((self.dim,), 1)
+        mean, log_std = self.encoder.forward(xy, encoded).chunk(2, 1)
+        std = log_std.exp()
+        z, given = zy.tensor_split((self.latent,), 1)
+        torch.addcmul(mean, std, noise, out=z)
+        given.copy_(y)
+        found = self.decoder.forward(zy, decoded).sigmoid_()
+        aten.sigmoid_backward((found - x).mul_(2), found, grad_input=decoded.errors[-1])
+        self.decoder.backward(decoded)
+        by_z = torch.mm(decoded.errors[0], self.decoder.weights[0][0])[:, : self.latent]
+        by_mean, by_log_std = encoded.errors[-1].chunk(2, 1)
+        share = self.kl_weight / (2 * self.prior_variance)
+        torch.add((2 * mean).mul_(share), by_z, out=by_mean)
+        kl = (2 * log_std).exp_().mul_(share).mul_(2).sub_(self.kl_weight)
+        torch.add(kl, (by_z * noise).mul_(std), out=by_log_std)
+        self.encoder.backward(encoded)
 
 
 def kl_to_prior(mean: Tensor, log_std: Tensor, prior_variance: float) -> Tensor:

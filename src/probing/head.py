@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from src.core import seeding
+from src.core import seeding, threads
 from src.core.distances import moments, standardize
 from src.core.errors import InputError
+from src.core.threads import Team
 from src.database import EmbeddingSet, Splits
-from src.networks import training
-from src.networks.cvae import Decoder
+from src.networks import linear, training
 from src.networks.heads import LinearHead
+from src.networks.sampling import Sampler
 from src.probing import logistic, metrics
 from src.probing.settings import LOGISTIC, HeadSettings
 
@@ -47,6 +48,14 @@ class Head(NamedTuple):
     strength: float | None = None  # the C that validation chose; of a logistic head alone
 
 
+class Sought(NamedTuple):
+    """A head to be fitted on rows of its own."""
+
+    rows: EmbeddingSet
+    settings: HeadSettings
+    seed: int
+
+
 def fit(
     rows: EmbeddingSet,
     splits: Splits,
@@ -59,19 +68,77 @@ def fit(
 
     Args:
         splits: of which the validation rows stop the fit or choose the strength.
+
+    Raises:
+        InputError: the fit diverged, or a logistic head cannot be fitted.
     """
+    (found,) = fit_many([Sought(rows, settings, seed)], splits, device=device)
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def fit_many(
+    sought: Sequence[Sought], splits: Splits, *, device: torch.device
+) -> list[Head | InputError]:
+    """The heads that `fit` would give, to the byte on a CPU, those of equal shapes together.
+
+    Returns:
+        In the order of `sought`; an error in place of a head that cannot be fitted.
+    """
+    found: dict[int, Head | InputError] = {}
+    logistic_heads: dict[tuple[int, float | None], Head | InputError] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, (rows, settings, _) in enumerate(sought):
+        if settings.head != LOGISTIC:
+            alike.setdefault((rows.dim, len(rows), settings.batch_size), []).append(i)
+            continue
+        key = id(rows), settings.clip  # no seed: it draws no random number
+        if key not in logistic_heads:
+            logistic_heads[key] = _logistic_or_error(rows, splits, settings, device)
+        found[i] = logistic_heads[key]
+    for (dim, _, batch_size), group in alike.items():
+        most = linear.at_once(dim, batch_size)
+        for chosen in (group[begin : begin + most] for begin in range(0, len(group), most)):
+            heads = _fit_together([sought[i] for i in chosen], splits, device)
+            found |= dict(zip(chosen, heads, strict=True))
+    return [found[i] for i in range(len(sought))]
+
+
+def _logistic_or_error(
+    rows: EmbeddingSet, splits: Splits, settings: HeadSettings, device: torch.device
+) -> Head | InputError:
     x, labels = rows.tensors(device)
-    mean, std = moments(x)
-    x = standardize(x, mean, std, settings.clip)
-    if settings.head == LOGISTIC:
-        return _fit_logistic((x, labels), splits, (mean, std), settings)
-    generator = seeding.generator(seed, "head/fit", device)
-    batches = partial(training.shuffled, len(x), settings.batch_size, generator, x, labels)
-    return _fit(batches, splits, (mean, std), settings, seed)
+    scale = _scale(x, settings)
+    try:
+        return _fit_logistic((scale(x), labels), splits, scale)
+    except InputError as error:
+        return error
+
+
+def _fit_together(
+    sought: Sequence[Sought], splits: Splits, device: torch.device
+) -> list[Head | InputError]:
+    """Heads on equally many rows of as many features, in batches of one size."""
+    made: dict[tuple[int, float | None], tuple[_Scale, Tensor, Tensor]] = {}
+    cases, scales, sources = [], [], []
+    for rows, settings, seed in sought:
+        key = id(rows), settings.clip
+        if key not in made:
+            x, _ = rows.tensors(device)
+            scale = _scale(x, settings)
+            held_out = scale(splits.val.tensors(device)[0])
+            made[key] = scale, linear.padded(scale(x)), held_out
+        scale, x, held_out = made[key]
+        generator = seeding.generator(seed, "head/fit", device)
+        sources.append(linear.Source(x, rows.tensors(device)[1], generator))
+        cases.append(_case(held_out, splits, settings, seed))
+        scales.append(scale)
+    return _fit(cases, scales, linear.shuffled(sources, sought[0].settings.batch_size))
 
 
 def fit_online(
-    decoder: Decoder,
+    decoder: Sampler,
     reference: EmbeddingSet,
     splits: Splits,
     settings: HeadSettings,
@@ -84,33 +151,37 @@ def fit_online(
         reference: rows that features are standardised by; an epoch has ten times as many draws.
         splits: of which the validation rows stop the fit or choose the strength.
     """
-    device = decoder.minimum.device
-    mean, std = moments(reference.tensors(device)[0])
+    device = decoder.device
+    scale = _scale(reference.tensors(device)[0], settings)
     generator = seeding.generator(seed, "head/fit", device)
     if settings.head == LOGISTIC:  # one epoch's draws, the same for every step
         labels = decoder.sample_labels(ONLINE_EPOCH * len(reference), generator)
-        rows = torch.cat(list(decoder.sample(labels, generator)))
-        x = standardize(rows, mean, std, settings.clip)
-        return _fit_logistic((x, labels), splits, (mean, std), settings)
+        with threads.one():
+            rows = torch.cat(list(decoder.sample(labels, generator)))
+        return _fit_logistic((scale(rows), labels), splits, scale)
 
-    def batches() -> Iterator[tuple[Tensor, ...]]:
+    def batches(_: Sequence[int], team: Team) -> Iterator[tuple[Tensor, Tensor]]:
         labels = decoder.sample_labels(ONLINE_EPOCH * len(reference), generator)
         block = BLOCK_BATCHES * settings.batch_size
         drawn = decoder.sample(labels, generator, block)
-        for rows, classes in zip(drawn, labels.split(block), strict=True):
-            x = standardize(rows, mean, std, settings.clip)
-            yield from zip(
-                x.split(settings.batch_size), classes.split(settings.batch_size), strict=True
-            )
+        for rows, classes in zip(team.ahead(drawn), labels.split(block), strict=True):
+            parts = linear.padded(scale(rows)), classes
+            for x, y in zip(*(part.split(settings.batch_size) for part in parts), strict=True):
+                yield x[None], y[None, None]
 
-    return _fit(batches, splits, (mean, std), settings, seed)
+    held_out = scale(splits.val.tensors(device)[0])
+    (found,) = _fit([_case(held_out, splits, settings, seed)], [scale], batches)
+    if isinstance(found, InputError):
+        raise found
+    return found
 
 
-def draw(decoder: Decoder, count: int, *, seed: int) -> EmbeddingSet:
+def draw(decoder: Sampler, count: int, *, seed: int) -> EmbeddingSet:
     """Rows as an online head sees them, to take their distance to the originals."""
-    generator = seeding.generator(seed, "head/distance", decoder.minimum.device)
+    generator = seeding.generator(seed, "head/distance", decoder.device)
     labels = decoder.sample_labels(count, generator)
-    rows = torch.cat(list(decoder.sample(labels, generator)))
+    with threads.one():
+        rows = torch.cat(list(decoder.sample(labels, generator)))
     return EmbeddingSet(rows.cpu().numpy(), labels.cpu().numpy())
 
 
@@ -126,7 +197,7 @@ def evaluate(head: Head, test: EmbeddingSet, sigma: float = 0.0, *, seed: int) -
     x = standardize(test.tensors(device)[0], head.mean, head.std, head.clip)
     generator = seeding.generator(seed, "test/noise", device)
     noise = torch.randn(x.shape, generator=generator, device=device)
-    with torch.inference_mode():
+    with torch.inference_mode(), threads.one():
         logits = head.linear(x + sigma * noise).cpu()  # MPS lacks float64
     if not logits.isfinite().all():
         raise InputError(
@@ -153,39 +224,58 @@ def extreme_rows(head: Head, test: EmbeddingSet) -> int:
     return count
 
 
-def _fit(
-    batches: Callable[[], Iterable[tuple[Tensor, ...]]],
-    splits: Splits,
-    statistics: tuple[Tensor, Tensor],
-    settings: HeadSettings,
-    seed: int,
-) -> Head:
-    mean, std = statistics
+class _Scale(NamedTuple):
+    """How features are standardised."""
+
+    mean: Tensor  # [D]
+    std: Tensor  # [D]
+    clip: float | None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows [n, D], standardised and limited."""
+        return standardize(rows, *self)
+
+
+def _scale(rows: Tensor, settings: HeadSettings) -> _Scale:
+    """By the statistics of rows [n, D]."""
+    return _Scale(*moments(rows), settings.clip)
+
+
+def _case(held_out: Tensor, splits: Splits, settings: HeadSettings, seed: int) -> linear.Case:
+    """An unfitted head, with its standardised validation rows."""
     with seeding.global_seed(seed, "head/init"):
-        linear = LinearHead(len(mean), splits.num_classes).to(mean.device)
-    rows, labels = splits.val.tensors(mean.device)
-    x = standardize(rows, mean, std, settings.clip)
-    fitted = training.fit(
-        linear,
+        unfitted = LinearHead(held_out.shape[1], splits.num_classes).to(held_out.device)
+    return linear.Case(
+        unfitted,
+        held_out,
+        splits.val.tensors(held_out.device)[1],
         training.Schedule(settings.learning_rate, settings.num_epochs, settings.patience, PLATEAU),
-        batches=batches,
-        loss=linear.loss,
-        validation_loss=lambda: linear.loss(x, labels),
-        description="linear head",
     )
-    with torch.inference_mode():
-        losses = F.cross_entropy(linear(x), labels, reduction="none")
-    _doubt(fitted, losses, settings)
-    return Head(linear, mean, std, fitted, settings.clip)
 
 
-def _doubt(fitted: training.Fit, losses: Tensor, settings: HeadSettings) -> None:
+def _fit(
+    cases: Sequence[linear.Case], scales: Sequence[_Scale], batches: linear.Batches
+) -> list[Head | InputError]:
+    heads: list[Head | InputError] = []
+    for case, scale, went in zip(cases, scales, linear.fit(cases, batches), strict=True):
+        if isinstance(went, InputError):
+            heads.append(went)
+            continue
+        with torch.inference_mode():
+            logits = case.linear(case.held_out)
+            losses = F.cross_entropy(logits, case.labels, reduction="none")
+        _doubt(went, losses, scale.clip)
+        heads.append(Head(case.linear, scale.mean, scale.std, went, scale.clip))
+    return heads
+
+
+def _doubt(fitted: training.Fit, losses: Tensor, clip: float | None) -> None:
     """Say where a fit tells more of its own stopping than of its training rows.
 
     Args:
         losses: of the validation rows [N].
     """
-    remedy = "try --head logistic" + ("" if settings.clip else " or --clip 10")
+    remedy = "try --head logistic" + ("" if clip else " or --clip 10")
     if fitted.best_epoch == 1 < fitted.epochs:
         log.warning(
             "the linear head was best after its first epoch of %d, so that it measures its own "
@@ -201,25 +291,20 @@ def _doubt(fitted: training.Fit, losses: Tensor, settings: HeadSettings) -> None
         )
 
 
-def _fit_logistic(
-    rows: tuple[Tensor, Tensor],
-    splits: Splits,
-    statistics: tuple[Tensor, Tensor],
-    settings: HeadSettings,
-) -> Head:
+def _fit_logistic(rows: tuple[Tensor, Tensor], splits: Splits, scale: _Scale) -> Head:
     """A logistic head as a linear layer, fitted on the CPU; rows are standardised."""
     started = time.perf_counter()
-    mean, std = statistics
-    held_out, labels = splits.val.tensors(mean.device)
-    x = standardize(held_out, mean, std, settings.clip)
+    device = scale.mean.device
+    held_out, labels = splits.val.tensors(device)
+    x = scale(held_out)
     ours, theirs = (
         logistic.Labelled(*(part.cpu().numpy() for part in side)) for side in (rows, (x, labels))
     )
     found = logistic.fit(ours, theirs, splits.num_classes)
-    linear = LinearHead(len(mean), splits.num_classes)
+    fitted = LinearHead(x.shape[1], splits.num_classes)
     with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(found.weight))
-        linear.bias.copy_(torch.from_numpy(found.bias))
+        fitted.weight.copy_(torch.from_numpy(found.weight))
+        fitted.bias.copy_(torch.from_numpy(found.bias))
     seconds = time.perf_counter() - started
-    fitted = training.Fit(found.steps, found.steps, found.loss, seconds)
-    return Head(linear.to(mean.device), mean, std, fitted, settings.clip, found.strength)
+    went = training.Fit(found.steps, found.steps, found.loss, seconds)
+    return Head(fitted.to(device), scale.mean, scale.std, went, scale.clip, found.strength)

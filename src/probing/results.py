@@ -6,13 +6,13 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.core import records
 from src.core.errors import OutputError
 from src.core.files import number_name
 from src.core.provenance import versions
-from src.core.records import FORMAT, Subject
+from src.core.records import FORMAT, ROW, Subject, unit_of
 from src.database import Database, EmbeddingSet, Splits
 from src.probing.settings import HeadSettings
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, higher is better
 DISTANCE = "average_mindistance"
-EXTREME = "extreme_test_rows"
+EXTREME, COPIES, PERSONS = "extreme_test_rows", "copies", "persons"
 METRICS = (*UTILITY, DISTANCE)
 
 
@@ -35,6 +35,7 @@ class Trial:
     id: str  # of the release: ksame-5, cvae-online-s0, ...
     anonymizer: str
     settings: Mapping[str, Any]
+    unit: str = ROW  # whom the promise of the release is made to
     head: HeadSettings
     seed: int
     sigma: float | None = None  # None: clean test features
@@ -54,14 +55,22 @@ class Trial:
         return folder / f"{subject.stem(self.dataset, self.seed)}{self.head.suffix}{noise}.json"
 
 
+class Caveats(NamedTuple):
+    """Counts to keep in mind with a result; none says which row or which person it was."""
+
+    extreme: int  # test rows far from the release, as `head.extreme_rows` counts them
+    copies: Mapping[str, int] | None  # rows of val and test that equal a training row
+    persons: Mapping[str, int] | None  # in each split; and of val and test, those in train too
+
+    def content(self) -> dict[str, Any]:
+        """The items of a result's file; persons are one where they are known."""
+        known = {} if self.persons is None else {PERSONS: self.persons}
+        return {EXTREME: self.extreme, COPIES: self.copies, **known}
+
+
 def subject(release_id: str, released: EmbeddingSet) -> Subject:
     """What a file of released rows says of itself."""
-    return Subject(
-        id=release_id,
-        anonymizer=released.meta.get("anonymizer", release_id),
-        settings=released.meta.get("settings", {}),
-        rows=released.fingerprint,
-    )
+    return Subject.stated(release_id, released.meta, released.fingerprint)
 
 
 def trial(
@@ -74,6 +83,7 @@ def trial(
         id=subject.id,
         anonymizer=subject.anonymizer,
         settings=subject.settings,
+        unit=subject.unit,
         head=head,
         seed=seed,
         inputs={**splits.fingerprints, "release": subject.rows},
@@ -86,12 +96,12 @@ def write(
     head: Head,
     scores: Scores,
     distance: float | None,
-    extreme: int,
+    found: Caveats,
 ) -> str:
     """Write one result and return the line that tells of it.
 
     Args:
-        extreme: test rows that are far from the release, as `head.extreme_rows` counts them.
+        found: what to keep in mind with it.
 
     Raises:
         OutputError: the file cannot be written, or holds the result of another release.
@@ -105,7 +115,7 @@ def write(
         **asdict(trial),
         **{name: round(value, 6) for name, value in scores._asdict().items()},
         DISTANCE: None if distance is None else round(distance, 6),
-        EXTREME: extreme,
+        **found.content(),
         "epochs": head.fit.epochs,
         "best_epoch": head.fit.best_epoch,
         "strength": head.strength,
@@ -129,8 +139,9 @@ def read(output_root: Path, trial: Trial, but: Collection[str] = ()) -> dict[str
     """
     for at in (trial, trial.at(None)) if trial.sigma == 0 else (trial,):
         expected = {name: value for name, value in asdict(at).items() if name not in but}
+        unit = expected.pop("unit", None)
         content = whole(records.read(at.path(output_root), expected))
-        if content is not None:
+        if content is not None and unit in (None, unit_of(content)):
             return {**content, "sigma": trial.sigma}
     return None
 

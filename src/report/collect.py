@@ -15,6 +15,7 @@ from src.anonymizers.base import Anonymizer
 from src.audit import records as audits
 from src.audit.measures import MEASURES
 from src.audit.records import Case
+from src.audit.settings import AuditSettings
 from src.core.errors import DataError, InputError
 from src.core.files import write_text
 from src.database import Database
@@ -23,9 +24,11 @@ from src.probing.results import Trial
 from src.probing.settings import ADAM, HeadSettings
 from src.report.grid import Sweep
 
+NOTHING: Mapping[str, Any] = {"metrics": {}}  # what an audit says that does not exist
+
 
 class Result(NamedTuple):
-    """A head's result at one noise level, and the metrics of its release's audit."""
+    """A head's result at one noise level, and the audits of its release."""
 
     dataset: str
     backbone: str
@@ -37,6 +40,10 @@ class Result(NamedTuple):
     best_epoch: int
     extreme: int  # test rows far from the release
     seconds: float
+    record: Mapping[str, Any]  # all that its file says
+    audit: Mapping[str, Any] | None  # all that the audit of the very release says
+    one_run: Mapping[str, Any] | None  # and the one-run audit of its method
+    paths: tuple[Path, ...]  # of these, those that may exist
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,15 @@ def found(sweep: Sweep, output_root: Path, database_root: Path) -> list[Result]:
     everything = []
     for dataset, backbone in sweep.embedded():
         contents = [
-            (anonymizer, trial.head, content)
+            (anonymizer, trial, content)
             for anonymizer, trial in _trials(sweep, dataset, backbone)
             if (content := _read(output_root, trial)) is not None
         ]
         database = Database(database_root, dataset, backbone)
         inputs = _inputs(database, [_real(content) for *_, content in contents])
         everything += [
-            _result(anonymizer, head, content, _audited(sweep, output_root, content))
-            for anonymizer, head, content in contents
+            _result(sweep, output_root, anonymizer, trial, content)
+            for anonymizer, trial, content in contents
             if _real(content) == inputs
         ]
     return everything
@@ -142,7 +149,7 @@ def _trials(sweep: Sweep, dataset: str, backbone: str) -> Iterator[tuple[Anonymi
 
 
 def _read(output_root: Path, trial: Trial) -> dict[str, Any] | None:
-    content = results.read(output_root, trial, but={"inputs"})
+    content = results.read(output_root, trial, but={"inputs", "unit"})
     return content if content and isinstance(content.get("inputs"), dict) else None
 
 
@@ -166,41 +173,46 @@ def _inputs(database: Database, seen: Sequence[dict[str, str]]) -> dict[str, str
     return distinct[0] if distinct else {}
 
 
-def _audited(sweep: Sweep, output_root: Path, content: Mapping[str, Any]) -> dict[str, float]:
-    """The known metrics of the audit of the very release that a result is about."""
-    if sweep.audit is None:
-        return {}
-    case = Case(
+def _case(sweep: Sweep, content: Mapping[str, Any]) -> Case:
+    """The audit of the very release that a result is about."""
+    return Case(
         dataset=content["dataset"],
         backbone=content["backbone"],
         id=content["id"],
         anonymizer=content["anonymizer"],
         settings=content["settings"],
         seed=content["seed"],
-        audit=sweep.audit,
+        audit=sweep.audit or AuditSettings(),
         inputs=content["inputs"],
     )
-    audit = audits.read(output_root, case) or {"figures": {}}
-    values = {key: row["value"]["value"] for key, row in audit["figures"].items()}
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _result(
+    sweep: Sweep,
+    output_root: Path,
     anonymizer: Anonymizer,
-    head: HeadSettings,
+    trial: Trial,
     content: Mapping[str, Any],
-    audited: Mapping[str, float],
 ) -> Result:
-    own = {name: content[name] for name in results.METRICS if content[name] is not None}
+    case, one_run = _case(sweep, content), sweep.one_run
+    audit = audits.read(output_root, case) if sweep.audit else None
+    metrics = {key: row["value"]["value"] for key, row in (audit or NOTHING)["metrics"].items()}
+    own = {name: content[name] for name in results.METRICS}
+    known = {name: value for name, value in (own | metrics).items() if value is not None}
+    paths = (trial.path(output_root), trial.at(None).path(output_root), case.path(output_root))
     return Result(
         dataset=content["dataset"],
         backbone=content["backbone"],
         anonymizer=anonymizer,
-        head=head,
+        head=trial.head,
         seed=content["seed"],
         sigma=content["sigma"],
-        values={**own, **audited},
+        values=known,
         best_epoch=content.get("best_epoch", 0),
         extreme=content.get(results.EXTREME, 0),
         seconds=content["seconds"],
+        record=content,
+        audit=audit,
+        one_run=audits.read_one_run(output_root, case, one_run) if one_run else None,
+        paths=paths,
     )

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
 from src.audit.measures import MEASURES
-from src.audit.settings import AuditSettings
+from src.audit.settings import AuditSettings, OneRunSettings
 from src.core.configs import read_yaml
 from src.core.errors import InputError, UnknownNameError
 from src.core.files import number_name, shell_path
@@ -61,6 +61,7 @@ class Sweep:
     shown: Shown
     image_size: int | None = None  # of images whose embeddings do not exist yet
     audit: AuditSettings | None = None  # None: releases are not audited
+    one_run: OneRunSettings | None = None  # None: without one-run audits
 
     def embedded(self) -> Iterator[tuple[str, str]]:
         """Each dataset with each backbone."""
@@ -125,7 +126,7 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
         if key not in content:
             raise InputError(f"the key '{key}' is missing")
     sigma = _values("sigma", content.get("sigma", 0.0), _non_negative)
-    audit = _audit(content.get("audit"))
+    audit, one_run = _audit(content.get("audit"))
     return Sweep(
         name=_plain_name("name", content["name"]),
         datasets=_values("datasets", content["datasets"], _plain_name),
@@ -136,6 +137,7 @@ def _sweep(content: Mapping[str, Any], folder: Path) -> Sweep:
         heads=_heads(content.get("head")),
         shown=_shown(_mapping("report", content.get("report")), sigma, audit, folder),
         audit=audit,
+        one_run=one_run,
         image_size=_image_size(content.get("image_size")),
     )
 
@@ -156,11 +158,16 @@ def _image_size(value: Any) -> int | None:
     return value
 
 
-def _audit(value: Any) -> AuditSettings | None:
+def _audit(value: Any) -> tuple[AuditSettings | None, OneRunSettings | None]:
     """`true`, or the settings that are not the default; `false` or nothing for no audits."""
     if isinstance(value, bool) or value is None:
-        return AuditSettings() if value else None
-    return AuditSettings.parse(_mapping("audit", value), of="audit")
+        return (AuditSettings() if value else None), None
+    given = dict(_mapping("audit", value))
+    one_run = given.pop("one_run", False)
+    if not isinstance(one_run, bool):
+        raise InputError(f"audit: one_run must be true or false, not {one_run!r}")
+    audit = AuditSettings.parse(given, of="audit")
+    return audit, OneRunSettings(unit=audit.unit) if one_run else None
 
 
 def _anonymizers(entries: Any) -> tuple[Anonymizer, ...]:
@@ -264,6 +271,6 @@ def _non_negative(key: str, value: Any) -> float:
     return float(value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether YAML gave a finite number; `true` is not one."""
     return type(value) in (int, float) and math.isfinite(value)

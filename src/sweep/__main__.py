@@ -8,6 +8,7 @@ python -m src.sweep configs/paper/utility.yaml --scheduler tcp://HOST:8786
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING
 from src import cli
 from src.core import devices, progress
 from src.core.files import require_writable
+from src.report.recommendation import Thresholds
 
 if TYPE_CHECKING:
     from src.sweep.base import Step, Workplace
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,19 +34,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     sweep = grid.read(args.sweep, args.datasets, args.backbones)
     report.check(sweep)
+    thresholds = cli.settings_of(args, Thresholds)
     missing = {run: run.missing() for run in steps.runs(sweep, _workplace(args))}
     planned = list(dict.fromkeys(chain.from_iterable(missing.values())))  # each step once
     steps.require_known(planned)
+    spending = list(steps.spending(planned))
     if args.dry_run:
         _print_plan(missing)
+        print(*spending, sep="\n", end="\n" * bool(spending))
         return 0
+    for line in spending:
+        log.info(line)
 
     require_writable(args.database_root, args.ckpt_root, args.output_root)
     if planned and not args.scheduler:
         devices.resolve(args.device)
-    errors = _perform(planned, missing, jobs=args.jobs, scheduler=args.scheduler)
+    errors = _perform(planned, missing, _jobs(args, planned), args.scheduler)
     try:
-        print(report.write(sweep, args.output_root, args.database_root))
+        print(report.write(sweep, args.output_root, args.database_root, thresholds))
     finally:
         for run, error in errors.items():
             print(f"failed: {run.name}: {error}", file=sys.stderr)
@@ -52,21 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     cli.add_sweep_flags(parser)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--jobs",
-        type=cli.number(int, minimum=1),
-        default=1,
-        metavar="N",
-        help="local processes that share the processor's cores (default: 1)",
-    )
-    where.add_argument("--scheduler", metavar="ADDRESS", help="that of a running Dask cluster")
+    cli.add_jobs_flags(parser, auto=True)
     parser.add_argument("--dry_run", action="store_true", help="print the runs, do nothing")
     cli.add_device_flag(parser)
     cli.add_images_flag(parser)
     cli.add_folder_flag(parser, "--database_root", "assets/database", "embeddings")
     cli.add_folder_flag(parser, "--ckpt_root", "assets/ckpts", "fitted models")
     cli.add_folder_flag(parser, "--output_root", "assets/logs", "results")
+    cli.add_settings_flags(parser, Thresholds)
     return parser.parse(argv)
 
 
@@ -91,10 +93,18 @@ def _print_plan(missing: Mapping[Step, Sequence[Step]]) -> None:
     print(f"{len(missing)} runs, {done} done, {len(missing) - done} to do")
 
 
+def _jobs(args: argparse.Namespace, planned: Sequence[Step]) -> int:
+    """The number asked for; where none is, what is fastest here."""
+    if args.jobs or args.scheduler or not planned:
+        return args.jobs or 1
+    from src.sweep import workers
+
+    return workers.jobs(len(planned), devices.resolve(args.device))
+
+
 def _perform(
     planned: Sequence[Step],
     missing: Mapping[Step, Sequence[Step]],
-    *,
     jobs: int,
     scheduler: str | None,
 ) -> dict[Step, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -35,6 +35,8 @@ class Step(ABC):
     place: Workplace
     database: Database
     after: Step | None = None  # the step that has to be done before
+    siblings: tuple[Step, ...] = field(default=(), compare=False, repr=False)
+    """Steps that the first of them to be performed does, too, as that is faster."""
 
     @property
     @abstractmethod

@@ -1,31 +1,31 @@
-"""The steps of a sweep: extract embeddings, anonymize them, probe a release, audit it.
+"""The steps of a sweep: extract embeddings, anonymize them, probe a release; `audits` has more.
 
 Steps speak to each other through files alone, each looks first at what exists already, and
 every file is written whole or not at all. So any step may be repeated, anywhere, at any time.
-A further kind of step is a class here and a line in `runs`.
+A further kind of step is a class and a line in `runs`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer, Sampled
-from src.audit import records as audits
-from src.audit.settings import AuditSettings
+from src.anonymizers.settings import GuaranteeSettings
 from src.core import devices
 from src.core.devices import Resources
-from src.core.errors import DataError
+from src.core.errors import DataError, InputError
 from src.database import IDENTITY, SPLITS, Database, EmbeddingSet, Splits, read
 from src.embedding.settings import ExtractionSettings
 from src.probing import results
 from src.probing.settings import HeadSettings
 from src.report.grid import Sweep
+from src.sweep.audits import Audit, AuditOneRun
 from src.sweep.base import Step, Workplace
 
 if TYPE_CHECKING:
@@ -107,13 +107,24 @@ class Anonymize(Step):
         self.released(self.wanted, self.seed)
         return True
 
+    @property
+    def missing_releases(self) -> list[Anonymizer]:
+        """Those whose rows are still to be written."""
+        releasing = (a for a in self.anonymizers if not _is_online(a))
+        return [a for a in releasing if not replace(self, wanted=a).done()]
+
     def perform(self) -> None:
         """Fit the decoders for fresh draws, write the releases that do not exist."""
+        from src.anonymizers.dp import ledger
+
         splits, resources = self.splits(), self.resources()
-        for anonymizer in self.anonymizers:
-            if _is_online(anonymizer):
-                anonymizer.decoder(splits.train, splits.val, seed=self.seed, resources=resources)
-            elif not replace(self, wanted=anonymizer).done():
+        for online in filter(_is_online, self.anonymizers):
+            online.decoder(splits.train, splits.val, seed=self.seed, resources=resources)
+        for anonymizer in self.missing_releases:
+            entry = ledger.entry(
+                self.database, anonymizer, splits.train, seed=self.seed, resources=resources
+            )
+            with ledger.entered(self.database, entry):
                 released = anonymizer.anonymize(
                     splits.train, splits.val, seed=self.seed, resources=resources
                 )
@@ -142,23 +153,42 @@ class Probe(Step):
         return not self._missing_trials(self._rows())
 
     def perform(self) -> None:
-        """Fit the head, write the results that do not exist."""
+        """Fit the head, and siblings' with it; write the results that do not exist.
+
+        Raises:
+            InputError: the head cannot be fitted; a sibling's error is left to the sibling.
+        """
         rows = self._rows()
-        missing = self._missing_trials(rows)
-        if not missing:
+        beside = [step for step in self.siblings if isinstance(step, Probe)]
+        missing = {probe: probe._missing_trials(rows) for probe in (self, *beside)}
+        if not missing[self]:
             return
-        from src.probing import head, metrics
+        from src.probing import caveats, head, metrics
 
         splits, resources = self.splits(), self.resources()
+        probes = [probe for probe, trials in missing.items() if trials]
+        heads: list[Head | InputError] = []
         if rows is None:
             fitted, rows = self._fit_online(splits, resources)
+            heads.append(fitted)
         else:
-            fitted = head.fit(rows, splits, self.head, seed=self.seed, device=resources.device)
+            sought = [head.Sought(rows, probe.head, probe.seed) for probe in probes]
+            try:
+                heads += head.fit_many(sought, splits, device=resources.device)
+            except Exception:  # a defect, or too little memory, may be a sibling's
+                if len(sought) == 1:
+                    raise
+                heads += head.fit_many(sought[:1], splits, device=resources.device)
+        if isinstance(heads[0], InputError):
+            raise heads[0]
         distance = metrics.average_mindistance(rows, splits.train, resources.device)
-        extreme = head.extreme_rows(fitted, splits.test)
-        for trial in missing:
-            scores = head.evaluate(fitted, splits.test, trial.sigma or 0.0, seed=self.seed)
-            results.write(self.place.output_root, trial, fitted, scores, distance, extreme)
+        for probe, found in zip(probes, heads, strict=False):
+            if isinstance(found, InputError):
+                continue
+            doubts = caveats.of(found, splits, splits.train)
+            for trial in missing[probe]:
+                scores = head.evaluate(found, splits.test, trial.sigma or 0.0, seed=probe.seed)
+                results.write(self.place.output_root, trial, found, scores, distance, doubts)
 
     def _rows(self) -> EmbeddingSet | None:
         """The released rows, None for fresh draws; raises what `released` does."""
@@ -168,7 +198,8 @@ class Probe(Step):
 
     def _missing_trials(self, rows: EmbeddingSet | None) -> list[results.Trial]:
         """The trials that have no result, one per noise level."""
-        subject = self.anonymizer.subject(self.seed, rows)
+        unit = self.anonymizer.protects(self.splits().train)
+        subject = self.anonymizer.subject(self.seed, rows, unit)
         trial = results.trial(self.database, self.splits(), subject, self.head, self.seed)
         trials = map(trial.at, self.sigma)
         return [t for t in trials if results.read(self.place.output_root, t) is None]
@@ -184,55 +215,6 @@ class Probe(Step):
         reference = self.anonymizer.reference(splits.train, decoder, seed=self.seed)
         fitted = head.fit_online(decoder, reference, splits, self.head, seed=self.seed)
         return fitted, head.draw(decoder, len(splits.train), seed=self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit(Step):
-    """The privacy audit of a release."""
-
-    makes = "audit"
-
-    anonymizer: Anonymizer
-    seed: int
-    options: AuditSettings
-
-    @property
-    def name(self) -> str:
-        """Dataset, backbone, anonymizer and seed."""
-        return f"{self.where}: audit of {self.anonymizer.label}, seed {self.seed}"
-
-    def complete(self) -> bool:
-        """Whether the audit exists."""
-        case = self._case(self.released(self.anonymizer, self.seed))
-        return audits.read(self.place.output_root, case) is not None
-
-    def perform(self) -> None:
-        """Attack the release and write the metrics."""
-        if self.done():
-            return
-        from src.audit import auditing
-
-        resources, released = self.resources(), self.released(self.anonymizer, self.seed)
-        started = time.perf_counter()
-        report = auditing.audit(
-            self.splits(),
-            released,
-            self.anonymizer,
-            self.options,
-            seed=self.seed,
-            resources=resources,
-        )
-        audits.write(
-            self.place.output_root,
-            self._case(released),
-            report,
-            device=resources.device.type,
-            seconds=time.perf_counter() - started,
-        )
-
-    def _case(self, released: EmbeddingSet) -> audits.Case:
-        subject = self.anonymizer.subject(self.seed, released)
-        return audits.case(self.database, self.splits(), subject, self.options, self.seed)
 
 
 def runs(sweep: Sweep, place: Workplace) -> list[Step]:
@@ -256,17 +238,49 @@ def runs(sweep: Sweep, place: Workplace) -> list[Step]:
                 for head in sweep.heads
             ]
             if sweep.audit and not _is_online(anonymizer):
-                found.append(
-                    Audit(
-                        place=place,
-                        database=database,
-                        after=before,
-                        anonymizer=anonymizer,
-                        seed=seed,
-                        options=sweep.audit,
-                    )
-                )
-    return found
+                found += _audits(sweep, extract, before, anonymizer, seed)
+    return _with_siblings(found)
+
+
+def _with_siblings(found: Iterable[Step]) -> list[Step]:
+    """The same steps; a probe's siblings are the other heads and seeds on the same rows."""
+    steps = list(found)
+    groups: dict[tuple[object, ...], list[Step]] = defaultdict(list)
+    for step in steps:
+        if isinstance(step, Probe) and not _is_online(step.anonymizer):
+            seed = step.seed if step.anonymizer.seeded else None
+            groups[step.database, step.anonymizer, seed].append(step)
+    siblings: dict[Step, tuple[Step, ...]] = {
+        step: tuple(other for other in group if other != step)
+        for group in groups.values()
+        for step in group
+    }
+    return [replace(step, siblings=siblings.get(step, ())) for step in steps]
+
+
+def _audits(
+    sweep: Sweep, extract: Extract, before: Step, anonymizer: Anonymizer, seed: int
+) -> Iterator[Step]:
+    """The audit of a release, and that of how it is made, for which it need not exist."""
+    assert sweep.audit
+    place, database = extract.place, extract.database
+    yield Audit(
+        place=place,
+        database=database,
+        after=before,
+        anonymizer=anonymizer,
+        seed=seed,
+        options=sweep.audit,
+    )
+    if sweep.one_run:
+        yield AuditOneRun(
+            place=place,
+            database=database,
+            after=extract,
+            anonymizer=anonymizer,
+            seed=seed,
+            options=sweep.one_run,
+        )
 
 
 def require_known(planned: Iterable[Step]) -> None:
@@ -279,6 +293,22 @@ def require_known(planned: Iterable[Step]) -> None:
             from src.embedding import backbones  # torch from here on
 
             backbones.require_known(step.database.backbone)
+
+
+def spending(planned: Iterable[Step]) -> Iterator[str]:
+    """A line for each dataset whose privacy the planned steps spend."""
+    epsilons: dict[str, list[float]] = defaultdict(list)
+    for step in planned:
+        if isinstance(step, Anonymize):
+            epsilons[step.database.dataset] += [
+                a.epsilon for a in step.missing_releases if isinstance(a, GuaranteeSettings)
+            ]
+    for dataset, spent in epsilons.items():
+        if spent:
+            yield (
+                f"{dataset}: {len(spent)} private releases to make, each of which spends: their "
+                f"epsilon adds up to {sum(spent):g}"
+            )
 
 
 def _before(sweep: Sweep, extract: Extract, anonymizer: Anonymizer, seed: int) -> Step:

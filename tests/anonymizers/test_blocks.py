@@ -1,6 +1,7 @@
 """k-Same in blocks: what leaves are, that groups keep their promise, and what blocks cost."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.anonymizers import ksame, methods, trees
+from src.anonymizers import blocks, ksame, methods, trees
+from src.core import cluster
 from src.core.devices import Resources
-from src.core.errors import InputError
+from src.core.errors import InputError, OutputError
 from src.database import EmbeddingSet
+from tests.support import call
 
 CPU = Resources(torch.device("cpu"), memory=1 << 30)
 ON_THE_FLY = Resources(torch.device("cpu"), memory=0)
@@ -134,3 +137,67 @@ def test_a_block_holds_two_groups_at_least():
     assert methods.KSame(k=5, block_rows=10).release_id(0) == "ksame-5-block10"
     with pytest.raises(InputError, match="--block_rows 9 is below 2 k = 10"):
         methods.KSame(k=5, block_rows=9)
+
+
+def test_finished_blocks_are_kept_until_all_are_made(tmp_path, monkeypatch):
+    rows, resources = mixture(600), replace(CPU, ckpt_folder=tmp_path / "ckpts")
+    expected, whole, calls = grouped(rows, 5, 100), ksame.group, []
+
+    def interrupted(embeddings, k, resources, persons=None):
+        calls.append(len(embeddings))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(embeddings, k, resources, persons)
+
+    monkeypatch.setattr(ksame, "group", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        grouped(rows, 5, 100, resources)
+    np.testing.assert_array_equal(grouped(rows, 5, 100, resources), expected)
+    assert len(calls) == 4 + 3  # of six blocks three were kept
+    assert not list((tmp_path / "ckpts").rglob("*.npy"))
+    other = mixture(600, seed=1)
+    np.testing.assert_array_equal(grouped(other, 5, 100, resources), grouped(other, 5, 100))
+
+
+def test_what_is_kept_of_other_rows_or_damaged_is_not_used(tmp_path, monkeypatch):
+    resources = replace(CPU, ckpt_folder=tmp_path)
+    monkeypatch.setattr(blocks.shutil, "rmtree", lambda *_, **__: None)
+    rows = mixture(600)
+    expected = grouped(rows, 5, 100, resources)
+    kept = sorted(tmp_path.rglob("*.npy"))
+    assert len(kept) == 6
+    kept[0].write_bytes(b"")
+    np.testing.assert_array_equal(grouped(rows, 5, 100, resources), expected)
+    np.testing.assert_array_equal(grouped(rows, 4, 100, resources), grouped(rows, 4, 100))
+    moved = np.roll(rows, 1, axis=0)
+    np.testing.assert_array_equal(grouped(moved, 5, 100, resources), grouped(moved, 5, 100))
+
+
+def test_a_full_disk_is_said_before_work(tmp_path, monkeypatch):
+    usage = blocks.shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(blocks.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(ksame, "group", lambda *_, **__: pytest.fail("grouped"))
+    with pytest.raises(OutputError, match="needs 5,400 bytes .* 100 are free"):
+        grouped(mixture(600), 5, 100, replace(CPU, ckpt_folder=tmp_path))
+
+
+def test_processes_make_the_same_groups(roots, database, tmp_path):
+    release = database.path("train", "ksame-5-block200")
+    flags = [*roots, "--anonymizer", "ksame", "--k", "5", "--block_rows", "200"]
+    made = []
+    for jobs in (1, 2):
+        done = call("anonymize", *flags, "--jobs", jobs, "--ckpt_root", tmp_path / "ckpts")
+        assert done.status == 0, done.err
+        made.append(release.read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(roots, database, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    done = call(
+        "anonymize",
+        *(*roots, "--anonymizer", "ksame", "--k", "5", "--ckpt_root", tmp_path / "ckpts"),
+        *("--scheduler", "tcp://127.0.0.1:9"),
+    )
+    assert done.status == 2
+    assert done.err.startswith("error: no Dask scheduler answers at tcp://127.0.0.1:9")

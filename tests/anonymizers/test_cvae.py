@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from src.anonymizers import cvae, methods
 from src.anonymizers.base import ordered
 from src.anonymizers.dp import accounting
-from src.core import distances, seeding
+from src.core import distances, seeding, threads
 from src.core.devices import Resources
 from src.core.errors import InputError
 from src.database import EmbeddingSet
@@ -46,6 +46,36 @@ def test_the_number_of_threads_changes_nothing(digits):
     finally:
         torch.set_num_threads(threads)
     assert one.embeddings.tobytes() == two.embeddings.tobytes()
+
+
+@pytest.mark.parametrize("part_flop", [1e6, 1e18], ids=["in parts", "whole"])
+def test_whoever_computes_a_step_the_release_is_the_same(digits, monkeypatch, part_flop):
+    monkeypatch.setattr(threads, "PART_FLOP", part_flop)
+    before, rows = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            rows.append(release(digits, replace(SHORT, observation_noise=1.0), 0).embeddings)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(rows[0], rows[1])
+    assert np.array_equal(rows[0], rows[2])
+
+
+def test_ctrl_c_in_a_fit_gives_the_threads_back(digits, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(cvae.Objective, "__call__", interrupted)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            release(digits, SHORT, 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_stored_fit_gives_what_fitting_again_gives(digits, tmp_path, monkeypatch):
@@ -369,8 +399,8 @@ def losses(data, settings):
     seen, original = [], training.fit
 
     def spy(*args, validation_loss, **kwargs):
-        def kept():
-            seen.append(float(validation_loss()))
+        def kept(team):
+            seen.append(float(validation_loss(team)))
             return torch.tensor(seen[-1])
 
         return original(*args, validation_loss=kept, **kwargs)

@@ -169,8 +169,14 @@ def test_k_above_the_number_of_rows_is_refused():
     with pytest.raises(InputError, match="--k 61 is larger than the 60 rows of the training set"):
         ksame.release(data, 61, per_class=False, resources=HELD)
     most = int(np.bincount(data.labels).min()) + 1
-    with pytest.raises(InputError, match=f"--k {most} is larger than the .* rows of class [abc]"):
+    message = (
+        f"--k {most} is larger than the {most - 1} rows of class [abc]; k up to {most - 1} is"
+    )
+    with pytest.raises(InputError, match=message):
         ksame.release(data, most, per_class=True, resources=HELD)
+    alone = EmbeddingSet(data.embeddings, np.where(np.arange(60) == 5, 3, data.labels))
+    with pytest.raises(InputError, match="than the 1 row of class 3; no k is possible: leave the"):
+        ksame.release(alone, 2, per_class=True, resources=HELD)
 
 
 @pytest.mark.parametrize("per_class", [False, True])

@@ -15,6 +15,9 @@ from tests.audit.support import ATTACKS, RESOURCES
 from tests.support import call, files_below
 
 AUDIT = "src.audit.__main__"
+# attacks that find every row of a release of the rows themselves
+WHOLE = ("nearest_", "calibrated_", "shadow_", "linkability", "copying_", "exact_", "near_copies",
+         "close_", "very_near", "standardised_c")  # fmt: skip
 
 
 def test_identity_on_digits_is_the_ceiling_of_every_attack(roots, tmp_path):
@@ -29,8 +32,8 @@ def test_identity_on_digits_is_the_ceiling_of_every_attack(roots, tmp_path):
     assert content["sizes"]["members"] == 1293
     assert content["sizes"]["non_members"] + content["sizes"]["references"] == 360
     assert content["audit"] == {"shadows": 4, "bootstrap": 100, "unit": "row"}
-    for key in ATTACKS:
-        row = content["figures"][key]
+    for key in (key for key in ATTACKS if key.startswith(WHOLE)):
+        row = content["metrics"][key]
         if key.endswith("tpr_at_0.001"):  # 240 non-members cannot resolve it: not 0
             assert row["value"]["value"] is row["ceiling"]["value"] is None
             assert row["verdict"].startswith("n/a: needs 1,000 non-members")
@@ -39,7 +42,7 @@ def test_identity_on_digits_is_the_ceiling_of_every_attack(roots, tmp_path):
             assert row["value"]["value"] == row["ceiling"]["value"] > row["chance"]["high"]
             said = "as much as the training rows" if MEASURES[key].proof else "near: 100.0%"
             assert said in row["verdict"]
-    assert content["figures"]["coverage"]["value"]["value"] == 1
+    assert content["metrics"]["coverage"]["value"]["value"] == 1
     assert figure.read_bytes().startswith(b"%PDF")
     assert done.out.splitlines()[-2:] == [str(path), str(figure)]
     assert done.out.count("n/a: needs") == 3
@@ -63,10 +66,32 @@ def test_audits_of_the_same_seed_are_the_same_and_are_found_again(
     options = AuditSettings(shadows=2, bootstrap=50)
     case = records.case(database, digits, gaussian.subject(1, released), options, 1)
     assert case.path(folder) == path
-    assert records.read(folder, case)["figures"] == contents[0]["figures"]
+    assert records.read(folder, case)["metrics"] == contents[0]["metrics"]
     assert records.read(folder, dataclasses.replace(case, seed=2)) is None
     path.write_text(path.read_text().replace('"shadows": 2', '"shadows": 3'))
     assert records.read(folder, case) is None
+
+
+def test_the_summary_comes_first_and_row_numbers_where_asked_for(roots, tmp_path):
+    flags = [
+        *roots, "--anonymizer", "identity", "--seed", 0, "--shadows", 0, "--bootstrap", 5,
+        "--output_root", tmp_path / "logs",
+    ]  # fmt: skip
+    done = call(AUDIT, *flags)
+    assert done.status == 0, done.err
+    path = tmp_path / "logs/digits/pixels/digits_identity-s0_audit.json"
+    summary = json.loads(path.read_text())["summary"]
+    assert list(summary) == [
+        "strongest", "value", "control", "low", "high", "ceiling", "leak", "said"
+    ]  # fmt: skip
+    assert summary["leak"] is True
+    assert (summary["strongest"], summary["value"], summary["control"]) == ("close_copies", 1, 0)
+    assert done.out.splitlines()[:3] == summary["said"]
+    assert "1,293 of 1,293 released rows are copies" in summary["said"][0]
+    assert "training row 7" not in done.out
+    asked = call(AUDIT, *flags, "--proof")
+    assert "released row 7: training row 7" in asked.out.splitlines()
+    assert json.loads(path.read_text())["summary"] == summary
 
 
 @pytest.mark.parametrize(
@@ -116,7 +141,7 @@ def test_who_is_attacked_and_whom_groups_are_of_are_two_flags(tmp_path):
         content = json.loads(path.read_text())
         assert content["unit"] == content["audit"]["unit"] == unit
         assert ("member_persons" in content["sizes"]) == (unit == "person")
-        assert ("reidentification_rank1" in content["figures"]) == (unit == "person")
+        assert ("reidentification_rank1" in content["metrics"]) == (unit == "person")
         assert "no promise to persons" in content["notes"][-1]
 
 

@@ -1,4 +1,4 @@
-"""The picture of an audit's ROC curves."""
+"""The picture of an audit: attacks with intervals and controls, and ROC curves."""
 
 import dataclasses
 
@@ -22,4 +22,7 @@ def test_curves_guessing_and_the_bound_of_a_guarantee_are_drawn(tmp_path, facts)
     assert "digits, pixels, identity" in drawn
     assert "nearest neighbour (AUC 1.000)" in drawn
     assert "guessing" in drawn
+    assert report.summary.said[0] in drawn
+    for text in ("density by class", "nearest, whitened", "chance", "ceiling", "release, 95 %"):
+        assert text in drawn, text
     assert ("bound of ε = 1" in drawn) == bool(facts)

@@ -37,7 +37,7 @@ def test_a_record_says_what_it_depends_on_and_what_came_out(case, report, data, 
     content = json.loads(path.read_text())
     assert list(content) == [
         "format", "dataset", "backbone", "id", "anonymizer", "settings", "seed", "audit", "inputs",
-        "unit", "sizes", "figures", "notes", "device", "versions", "seconds",
+        "unit", "summary", "sizes", "metrics", "notes", "device", "versions", "seconds",
         "sum",
     ]  # fmt: skip
     assert content["inputs"] == {**data.fingerprints, "release": data.train.fingerprint}
@@ -79,17 +79,31 @@ def test_an_audit_that_names_no_unit_is_by_row(case, report, tmp_path):
     assert records.read(tmp_path, dataclasses.replace(case, audit=by_person)) is None
 
 
+def test_an_audit_from_before_the_summary_is_read_under_todays_names(case, report, tmp_path):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1)
+    content = json.loads(path.read_text())
+    rows = content["metrics"]
+    older = {
+        key: part for key, part in content.items() if key not in ("metrics", "summary", "sum")
+    }
+    older["figures"] = {"nearest_auc": rows["nearest_auc"], "near_copies": rows["very_near"]}
+    path.write_text(json.dumps(older))
+    found = records.read(tmp_path, case)
+    assert found["metrics"] == {"nearest_auc": rows["nearest_auc"], "very_near": rows["very_near"]}
+    assert "figures" not in found
+
+
 @pytest.mark.parametrize(
-    "figures",
+    "metrics",
     [None, [], "", {"nearest_auc": None}, {"nearest_auc": 0.5}, {"nearest_auc": {"value": 0.5}},
      {"nearest_auc": {"value": {}}}],
 )  # fmt: skip
-def test_an_audit_without_all_its_metrics_is_not_found(case, report, tmp_path, figures):
+def test_an_audit_without_all_its_metrics_is_not_found(case, report, tmp_path, metrics):
     path = records.write(tmp_path, case, report, device="cpu", seconds=1)
     whole = path.read_text()
     path.write_text(whole[:100])
     assert records.read(tmp_path, case) is None
-    path.write_text(json.dumps({**json.loads(whole), "figures": figures}))
+    path.write_text(json.dumps({**json.loads(whole), "metrics": metrics}))
     assert records.read(tmp_path, case) is None
 
 

@@ -108,7 +108,7 @@ def test_a_release_of_other_persons_is_no_leak_however_dense(per_person):
         report = audit(data, others, Other(), FAST, seed=seed, resources=RESOURCES)
         rank1 = report.metrics[RANK1]
         assert rank1.value.value < rank1.ceiling.value
-        assert rank1.verdict.startswith("no leak"), (seed, rank1)
+        assert rank1.verdict.startswith(("no leak", "not told from chance")), (seed, rank1)
 
 
 def test_persons_in_both_splits_are_looked_for_in_the_release_itself():

@@ -21,9 +21,11 @@ def test_an_estimate_is_shown_with_its_interval(estimate, text):
     assert interval(estimate) == text
 
 
-def test_sizes_one_line_per_metric_notes_and_the_caution():
+def test_the_summary_sizes_one_line_per_metric_notes_and_the_caution():
     report = audited(splits(blobs(120, 2)), options=AuditSettings(shadows=0, bootstrap=10))
-    first, header, *lines, note, last = report.table().splitlines()
+    *said, nothing, first, header = report.table().splitlines()[:6]
+    assert [*said, nothing] == [*report.summary.said, ""]
+    *lines, note, last = report.table().splitlines()[6:]
     assert first == (
         "300 members, 120 non-members, 0 references, 300 released rows, 300 distinct released rows"
     )

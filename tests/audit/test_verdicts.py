@@ -51,10 +51,10 @@ def test_leaks_are_called_leaks_where_train_and_test_do_not_differ(name, setting
 def test_smoother_rows_than_real_ones_are_near_but_no_leak():
     released = blobs(300, 7, spread=0.3)  # has seen no row
     rows = audited(splits(blobs(600, 2), train=600), "gaussian", released=released).metrics
-    assert rows["near_copies"].value.low > 0.01
-    assert rows["near_copies"].verdict.startswith("near: ")
-    assert rows["near_copies"].verdict.endswith("test rows do; averages do that too")
-    said = verdict("near_copies", Estimate(0.004, 0.0, 0.02), TOP, {}, non_members=500)
+    assert rows["very_near"].value.low > 0.01
+    assert rows["very_near"].verdict.startswith("near: ")
+    assert rows["very_near"].verdict.endswith("test rows do; averages do that too")
+    said = verdict("very_near", Estimate(0.004, 0.0, 0.02), TOP, {}, non_members=500)
     assert said == "not shown near: 0.4% lie closer to a training row than 99% of test rows do"
 
 
@@ -67,14 +67,14 @@ def test_smoother_rows_than_real_ones_are_near_but_no_leak():
         (NONE, HALF, "no leak found (up to 0.580 not ruled out)"),
         (Estimate(0.4, 0.3, 0.45), HALF, "no leak found; below chance"),
         (Estimate(0.6, 0.53, 0.67), Estimate(0.55, 0.51, 0.59),
-         "no leak shown: disjoint real rows give 0.550"),
+         "not told from chance: disjoint real rows give 0.550"),
         (LEAK, Estimate(0.55, 0.51, 0.59), "leak: members score higher in 80.0% of pairs"),
         (LEAK, Estimate(0.75, 0.7, 0.8),
-         "train and test differ (0.750 without a leak): no leak shown"),
+         "train and test differ (0.750 without a leak): cannot tell"),
         (LEAK, Estimate(0.6, 0.56, 0.64),
          "train and test differ (0.600 without a leak): the rest may be a leak"),
         (NONE, Estimate(0.4, 0.36, 0.44),
-         "train and test differ (0.400 without a leak): no leak found, but one may be hidden"),
+         "train and test differ (0.400 without a leak): cannot tell, as a leak may be hidden"),
         (Estimate(None), HALF, "n/a: undefined for this release"),
     ],
 )  # fmt: skip

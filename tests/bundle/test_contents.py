@@ -133,7 +133,7 @@ def test_parts_of_different_bundles(copy, home):
     refused(copy, "datasheet.json goes with a decoder that counts other rows")
     (copy / "datasheet.json").write_text("[]")
     sum_up(copy)
-    refused(copy, "is not a datasheet of format 2")
+    refused(copy, "is not a datasheet of format 3")
 
 
 def with_settings(folder, **more):

@@ -16,7 +16,7 @@ def test_a_local_backbone_loses_its_folder():
     assert datasheet.public_name("hf-hub:owner/model") == "hf-hub:owner/model"
     data = EmbeddingSet(np.ones((1, 1)), np.zeros(1, int), {"source": {"train": "0123"}})
     meta = datasheet.public_rows(data, "digits", "local-dir:/home/me/vit-7").meta
-    assert meta == {"dataset": "digits", "backbone": "local-dir:vit-7"}
+    assert meta == {"dataset": "digits", "backbone": "local-dir:vit-7", "unit": "row"}
 
 
 def test_the_datasheet_states_the_guarantee_and_no_figure_outside_of_it(home):

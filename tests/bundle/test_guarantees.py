@@ -258,9 +258,10 @@ LATENT = {
 }
 
 
-def release_of(facts, counts):
+def release_of(facts, counts, unit="row"):
     labels = np.repeat(np.arange(len(counts)), counts)
-    return EmbeddingSet(np.ones((len(labels), 2), np.float32), labels, {"facts": facts})
+    meta = {"facts": facts, "unit": unit}
+    return EmbeddingSet(np.ones((len(labels), 2), np.float32), labels, meta)
 
 
 @pytest.mark.parametrize("name", LATENT)
@@ -339,7 +340,7 @@ def rewrite_raw(folder, **more):
         {"backbone": "../../pixels"},
         {"seed": True},
         {"seed": 0.0},
-        {"format": 2.0},
+        {"format": 3.0},
     ],
 )
 def test_entries_of_another_kind(copy, change):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.core import distances, seeding
+from src.core import distances, seeding, threads
 from src.core.errors import InputError
+from src.core.threads import Team
 from src.database import EmbeddingSet, Splits
-from src.networks import training
+from src.networks import linear
 from src.networks.cvae import Decoder
 from src.networks.heads import LinearHead
 from src.networks.training import Fit
@@ -104,36 +105,32 @@ def decoder(num_classes=2):
     return made.requires_grad_(False)
 
 
+def stepped(monkeypatch):
+    """The rows of every step, as heads are fitted."""
+    seen, original = [], linear.Stack.gradients
+
+    def step(self, team, x, labels):
+        seen.append(x[0, :, : self.dim])
+        original(self, team, x, labels)
+
+    monkeypatch.setattr(linear.Stack, "gradients", step)
+    return seen
+
+
 def test_an_online_epoch_is_ten_times_the_training_set(splits, monkeypatch):
-    seen = []
-    original = LinearHead.loss
-
-    def loss(self, x, labels):
-        if torch.is_grad_enabled():
-            seen.append((len(x), x))
-        return original(self, x, labels)
-
-    monkeypatch.setattr(LinearHead, "loss", loss)
+    seen = stepped(monkeypatch)
     settings = HeadSettings(num_epochs=2, batch_size=96)
     online(splits, settings)
-    sizes = [size for size, _ in seen]
+    sizes = list(map(len, seen))
     assert sum(sizes) == 2 * 10 * 200
     assert sizes[:21] == [96] * 20 + [80]
-    assert not torch.equal(seen[0][1], seen[21][1])  # the second epoch draws again
+    assert not torch.equal(seen[0], seen[21])  # the second epoch draws again
 
 
 def test_an_online_epoch_is_ten_times_the_reference_which_standardises(splits, monkeypatch):
-    sizes = []
-    original = LinearHead.loss
-
-    def loss(self, x, labels):
-        if torch.is_grad_enabled():
-            sizes.append(len(x))
-        return original(self, x, labels)
-
-    monkeypatch.setattr(LinearHead, "loss", loss)
+    seen = stepped(monkeypatch)
     fitted = online(splits, HeadSettings(num_epochs=1), reference=splits.val)
-    assert sum(sizes) == 10 * len(splits.val)
+    assert sum(map(len, seen)) == 10 * len(splits.val)
     np.testing.assert_allclose(fitted.mean, splits.val.embeddings.mean(0), rtol=1e-5)
 
 
@@ -164,15 +161,14 @@ def test_a_head_that_diverges_says_what_helps(splits):
 
 def spied(monkeypatch):
     """What the head sees in training and in validation."""
-    seen = {True: [], False: []}
-    original = LinearHead.loss
+    validated, original = [], LinearHead.loss
 
     def loss(self, x, labels):
-        seen[torch.is_grad_enabled()].append(x)
+        validated.append(x)
         return original(self, x, labels)
 
     monkeypatch.setattr(LinearHead, "loss", loss)
-    return seen
+    return {"training": stepped(monkeypatch), "validation": validated}
 
 
 def far(splits):
@@ -198,14 +194,14 @@ def test_clip_limits_all_splits_but_neither_statistics_nor_noise(splits, monkeyp
             return head.fit_online(decoder(), outlying.train, outlying, settings, seed=0)
         return fit(outlying, outlying.train, settings)
 
-    monkeypatch.setattr(training, "fit", lambda model, schedule, **parts: taken(**parts))
+    def taken(cases, batches):
+        (case,), stack, team = cases, linear.Stack([cases[0].linear]), Team(1)
+        for batch in batches([0], team):
+            stack.gradients(team, *batch)
+        case.linear.loss(case.held_out, case.labels)
+        return [Fit(1, 1, 0.5, 0.0)]
 
-    def taken(*, batches, loss, validation_loss, description):
-        for batch in batches():
-            loss(*batch)
-        with torch.inference_mode():
-            validation_loss()
-        return Fit(1, 1, 0.5, 0.0)
+    monkeypatch.setattr(linear, "fit", taken)
 
     free, limited = probe(None), probe(0.3)
     assert torch.equal(free.mean, limited.mean)
@@ -450,3 +446,76 @@ def test_observation_noise_reaches_an_online_head_and_its_distance(splits):
     (plain, rows), (noisy, more) = measured(0.0), measured(0.5)
     assert not torch.equal(plain, noisy)
     assert (more - rows).std() == pytest.approx(2.5, rel=0.2)
+
+
+# Several heads at once, and threads.
+
+
+def test_heads_fitted_together_are_those_fitted_alone(splits):
+    fewer = EmbeddingSet(splits.train.embeddings[:150], splits.train.labels[:150])
+    other = EmbeddingSet(splits.train.embeddings * 3, splits.train.labels)
+    clipped = HeadSettings(clip=1.0, num_epochs=5, learning_rate=0.05, patience=1)
+    sought = [
+        head.Sought(splits.train, HeadSettings(num_epochs=8), 0),
+        head.Sought(other, SHORT, 1),
+        head.Sought(fewer, SHORT, 2),
+        head.Sought(splits.train, HeadSettings(head="logistic"), 3),
+        head.Sought(splits.train, clipped, 4),
+        head.Sought(splits.train, HeadSettings(num_epochs=3, batch_size=64), 5),
+        head.Sought(splits.train, SHORT, 6),
+    ]
+    for one, found in zip(sought, head.fit_many(sought, splits, device=CPU), strict=True):
+        alone = fit(splits, one.rows, one.settings, one.seed)
+        for ours, expected in zip(found[:3], alone[:3], strict=True):
+            weights = ours.weight if isinstance(ours, LinearHead) else ours
+            theirs = expected.weight if isinstance(expected, LinearHead) else expected
+            assert torch.equal(weights, theirs)
+        assert torch.equal(found.linear.bias, alone.linear.bias)
+        assert found.fit._replace(seconds=0) == alone.fit._replace(seconds=0)
+        assert found[4:] == alone[4:]
+    assert not head.fit_many([], splits, device=CPU)
+
+
+def test_a_head_that_cannot_be_fitted_is_an_error_in_its_place(splits):
+    one_class = EmbeddingSet(splits.train.embeddings, 0 * splits.train.labels)
+    sought = [
+        head.Sought(splits.train, SHORT, 0),
+        head.Sought(splits.train, HeadSettings(learning_rate=1e38), 0),
+        head.Sought(one_class, HeadSettings(head="logistic"), 0),
+    ]
+    first, second, third = head.fit_many(sought, splits, device=CPU)
+    assert torch.equal(first.linear.weight, fit(splits, splits.train).linear.weight)
+    assert isinstance(second, InputError)
+    assert isinstance(third, InputError)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["rows", "fresh draws"])
+def test_the_number_of_threads_changes_no_byte(splits, fresh, monkeypatch):
+    monkeypatch.setattr(head, "BLOCK_BATCHES", 2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            fitted = online(splits) if fresh else fit(splits, splits.train)
+            found.append((fitted.linear.weight, fitted.fit.losses))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+def test_with_shared_operations_the_bytes_would_depend_on_the_threads():
+    """On machines whose products are rounded as threads share them; elsewhere nothing is shown."""
+    a, b = torch.randn(10, 128), torch.randn(128, 64)
+    before, products = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            products.append(a @ b)
+    finally:
+        torch.set_num_threads(before)
+    if torch.equal(*products):
+        pytest.skip("this machine rounds alike")
+    with threads.one():
+        assert torch.equal(a @ b, products[0])

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from src.database import EmbeddingSet, Splits
-from src.networks import training
+from src.networks import linear, training
+from src.networks.heads import LinearHead
 
 RECORDED = dict(np.load(Path(__file__).with_name("released.npz"), allow_pickle=False))
 LAYERS = {  # of the CVAE in order of creation: the released module's name, and ours
@@ -127,35 +127,52 @@ class Course:
 @contextmanager
 def noted() -> Iterator[Course]:
     """Note what the fit within the block does."""
-    course, real = Course(), training.fit
+    course, step = Course(), training.Adam.step
 
-    def fit(model, schedule, *, batches, loss, validation_loss, **rest):
-        def batch_loss(*batch):
-            value = loss(*batch)
-            course.batch_losses.append(value.item())
-            return value
+    def note(model, value):
+        course.val_losses.append(value.item())
+        course.last = arrays(dict(model.named_parameters()))
+        return value
 
-        def epoch_loss():
-            value = validation_loss()
-            course.val_losses.append(value.item())
-            course.last = arrays(dict(model.named_parameters()))
-            return value
+    def fit(model, schedule, *, gradients, validation_loss, **rest):
+        def noted_gradients(team, xy, noise):
+            x, y = xy.tensor_split((model.decoder.minimum.numel(),), 1)
+            losses = model.loss_rows(x, y, noise, kl_weight=0.1, prior_variance=0.5)
+            course.batch_losses.append(losses.sum().item())
+            gradients(team, xy, noise)
 
-        course.fit = real(
-            model, schedule, batches=batches, loss=batch_loss, validation_loss=epoch_loss, **rest
+        course.fit = real_fit(
+            model,
+            schedule,
+            gradients=noted_gradients,
+            validation_loss=lambda team: note(model, validation_loss(team)),
+            **rest,
         )
         return course.fit
 
-    def note_rate(optimizer, *_):
-        course.batch_rates.append(optimizer.param_groups[0]["lr"])
+    def fit_heads(cases, batches):
+        (course.fit,) = real_fit_heads(cases, batches)
+        return [course.fit]
 
-    hook = register_optimizer_step_pre_hook(note_rate)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "fit", fit)
-            yield course
-    finally:
-        hook.remove()
+    def noted_gradients(stack, team, x, labels):
+        (weight, bias), classes = stack.parameters, stack.classes
+        logits = torch.nn.functional.linear(x[0], weight[0], bias[0, :classes])
+        course.batch_losses.append(torch.nn.functional.cross_entropy(logits, labels[0, 0]).item())
+        gradients(stack, team, x, labels)
+
+    def noted_step(adam, courses):
+        course.batch_rates.append(courses[0].optimizer.param_groups[0]["lr"])
+        step(adam, courses)
+
+    real_fit, real_fit_heads = training.fit, linear.fit
+    gradients, loss = linear.Stack.gradients, LinearHead.loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", fit)
+        patch.setattr(linear, "fit", fit_heads)
+        patch.setattr(linear.Stack, "gradients", noted_gradients)
+        patch.setattr(LinearHead, "loss", lambda head, *rows: note(head, loss(head, *rows)))
+        patch.setattr(training.Adam, "step", noted_step)
+        yield course
 
 
 def another_adam(patch: pytest.MonkeyPatch, **changed: object) -> None:

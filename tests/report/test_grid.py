@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from src.audit.measures import MEASURES
-from src.audit.settings import AuditSettings
+from src.audit.settings import AuditSettings, OneRunSettings
 from src.core.errors import InputError
 from src.report import grid, published
 from tests.support import ROOT
@@ -77,6 +77,11 @@ def test_the_key_audit(tmp_path):
     assert plain.audit == AuditSettings()
     assert plain.shown.metrics == ("auc", "average_mindistance", "shadow_auc")
     assert plain.shown.figures[-1] == "auc_shadow_auc"
+    assert plain.one_run is None
+    proven = read(tmp_path, audit={"one_run": True, "unit": "row"})
+    assert proven.audit == AuditSettings(unit="row")
+    assert proven.one_run == OneRunSettings(unit="row")
+    assert read(tmp_path, audit={"one_run": False}).one_run is None
     without = read(tmp_path, audit={"shadows": 0})
     assert without.audit == AuditSettings(shadows=0)
     assert without.shown.metrics[-1] == "nearest_auc"
@@ -100,14 +105,30 @@ def test_the_sweeps_behind_the_tables_of_docs():
     assert [a.label for a in audit.anonymizers] == [
         "identity", "ksame (k=2)", "ksame (k=5)", "ksame (k=10)", "gaussian", "cvae", "plan (k=5)",
     ]  # fmt: skip
-    of_persons = {"reidentification_rank1", "reidentification_auc"} | {
-        key for key in MEASURES if key.endswith("_max_auc")
-    }  # whom the digits do not have
-    assert MEASURES.keys() - set(audit.shown.metrics) - of_persons == {
-        f"{attack}_tpr_at_0.001" for attack in ("nearest", "calibrated", "shadow")
-    }  # which the digits do not resolve
+    resolved = {
+        key
+        for key in MEASURES
+        if key.startswith(("nearest_", "calibrated_", "shadow_"))
+        and not key.endswith(("_max_auc", "_tpr_at_0.001"))  # of persons; of 1,000 non-members
+    }
+    assert resolved <= set(audit.shown.metrics)
     assert [a.given for a in dp.anonymizers] == [{}, {}, *({"epsilon": e} for e in (16, 8, 4, 1))]
     assert dp.sigma == (0, 1, 2, 4)
+
+
+def test_the_set_to_choose_from():
+    sweep = grid.read(ROOT / "configs" / "choose.yaml")
+    assert [a.label for a in sweep.anonymizers] == [
+        "identity", "gaussian", "ksame (k=5)", "ksame (k=10)", "cvae",
+        "cvae (variance=0.5, observation_noise=0.5, clip=10)", "plan (k=5)",
+        "dpgaussian (epsilon=1)", "dpgaussian (epsilon=8)", "dpcvae (epsilon=8)",
+    ]  # fmt: skip
+    assert [head.label for head in sweep.heads] == ["logistic, clip 10"]
+    assert (len(sweep.seeds), sweep.sigma[0]) == (3, 0)
+    assert len(sweep.sigma) > 1
+    assert sweep.audit.shadows
+    assert sweep.one_run
+    assert [*grid.read(ROOT / "configs" / "choose.yaml", ["a"], ["b"]).embedded()] == [("a", "b")]
 
 
 def test_the_released_code_stands_beside_the_pixels():

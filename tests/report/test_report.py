@@ -16,6 +16,7 @@ from src.core.files import read_json, write_json
 from src.database import Database, EmbeddingSet, write
 from src.probing import results
 from src.report import collect, grid, published, tables
+from src.report.recommendation import Thresholds
 from tests.support import call, files_below
 
 SWEEP = {
@@ -323,7 +324,7 @@ def test_the_report_is_rebuilt_from_result_files_alone(tmp_path, sweep, logs):
     folder = logs / "reports" / "hand_made"
     files = files_below(folder)
     assert {path.name for path in files} == {
-        "results.csv", "table.md", "table.tex", "table.csv",
+        "results.csv", "table.md", "table.tex", "table.csv", "report.html",
         "auc_sigma.png", "auc_sigma.pdf", "auc_distance.png", "auc_distance.pdf",
     }  # fmt: skip
     assert all(str(path) in first.out for path in files)
@@ -335,10 +336,10 @@ def test_the_report_is_rebuilt_from_result_files_alone(tmp_path, sweep, logs):
 
 
 def test_without_results_the_table_says_so(sweep, tmp_path):
-    written = report.write(sweep, tmp_path / "logs", tmp_path / "no")
+    written = report.write(sweep, tmp_path / "logs", tmp_path / "no", Thresholds())
     assert "0 (missing: 0, 1, 2)" in written.table
     assert "no auc_sigma: there are no results" in written.notes
-    assert [path.suffix for path in written.files] == [".csv", ".md", ".tex", ".csv"]
+    assert [path.suffix for path in written.files] == [".csv", ".md", ".tex", ".csv", ".html"]
 
 
 def test_the_projection_shows_real_and_released_rows(tmp_path, digits, monkeypatch):
@@ -351,7 +352,7 @@ def test_the_projection_shows_real_and_released_rows(tmp_path, digits, monkeypat
         data = getattr(digits, split)
         named = EmbeddingSet(data.embeddings, data.labels, {"class_names": names})
         write(database.path(split), named)
-    written = report.write(sweep, tmp_path / "logs", database.root)
+    written = report.write(sweep, tmp_path / "logs", database.root, Thresholds())
     assert "train_ksame-2.npz does not exist" in written.notes[0]
     shifted = EmbeddingSet(digits.train.embeddings[:100] + 1, digits.train.labels[:100])
     for k in (2, 5):
@@ -359,9 +360,9 @@ def test_the_projection_shows_real_and_released_rows(tmp_path, digits, monkeypat
     drawn = []
     save = figures._save
     monkeypatch.setattr(figures, "_save", lambda f, stem: drawn.append(f) or save(f, stem))
-    written = report.write(sweep, tmp_path / "logs", database.root)
+    written = report.write(sweep, tmp_path / "logs", database.root, Thresholds())
     assert written.notes == []
-    assert [p.name for p in written.files[4:]] == [
+    assert [p.name for p in written.files[5:]] == [
         "projection_digits_pixels.png", "projection_digits_pixels.pdf",
     ]  # fmt: skip
     axes = drawn[0].axes

@@ -453,7 +453,10 @@ def test_a_parquet_file_is_understood_or_refused(make, tmp_path, column, error):
             "--persons has no effect with --from: there --columns p",
         ),
         (("a.csv", "--split", "person"), "--split person: nothing says whose the rows of a.csv"),
-        (("a.csv", "--columns", "labelz=y"), "unknown role in --columns 'labelz'; did you mean 'la"),
+        (
+            ("a.csv", "--columns", "labelz=y"),
+            "unknown role in --columns 'labelz'; did you mean 'la",
+        ),
         (("a.csv", "--columns", "label=lbel"), "has no column 'lbel'; did you mean 'label'?"),
         (("a.csv", "--columns", "label"), "--columns label: it must be ROLE=NAME"),
         (("a.csv", "--columns", "label=label", "label=x"), "--columns: label is given twice"),

@@ -112,9 +112,40 @@ def test_a_missing_audit_is_named_as_a_missing_seed(sweep, tmp_path):
     assert "1 (missing: 1)" in call("src.report.__main__", tmp_path / "sweep.yaml", *flags).out
 
 
+def test_one_run_audits_are_run_kept_and_reported(sweep, tmp_path):
+    read(tmp_path, audit={"shadows": 0, "bootstrap": 20, "one_run": True}, seeds=[0])
+    done = sweep()
+    assert done.status == 0, done.err
+    folder = tmp_path / "logs/small/pixels"
+    files = sorted(path.name for path in folder.glob("*_onerun.json"))
+    assert files == ["small_gaussian-s0_onerun.json", "small_identity-s0_onerun.json"]
+    real = json.loads((folder / files[1]).read_text())
+    assert real["epsilon_lower"] > 1  # every row that is in is found
+    page = (tmp_path / "logs/reports/audited/report.html").read_text()
+    assert f"{real['epsilon_lower']:.2f} (of at most {real['epsilon_ceiling']:.2f})" in page
+    told = sweep("--dry_run").out.splitlines()
+    assert "small/pixels: one run of gaussian, seed 0: done" in told
+    assert told[-1] == "7 runs, 7 done, 0 to do"
+    (folder / files[0]).write_text("{")
+    assert "small/pixels: one run of gaussian, seed 0: needs one run" in sweep("--dry_run").out
+    read(tmp_path, audit={"shadows": 0, "bootstrap": 20}, seeds=[0])
+    assert sweep("--dry_run").out.splitlines()[-1] == "5 runs, 5 done, 0 to do"
+
+
+def test_a_run_that_fails_is_named_on_the_page(sweep, tmp_path):
+    runs = [{"anonymizer": "identity"}, {"anonymizer": "ksame", "k": [5, 500]}]
+    read(tmp_path, runs=runs, seeds=[0], report={"figures": []})
+    done = sweep()
+    assert done.status == 1
+    assert "failed: small/pixels: ksame (k=500), seed 0: " in done.err
+    page = (tmp_path / "logs/reports/audited/report.html").read_text()
+    assert "Results are missing: ksame (k=500) (seed 0)." in page
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"audit": {"one_run": 1}}, "audit: one_run must be true or false, not 1"),
         ({"audit": {"shadow": 3}}, "unknown setting of audit 'shadow'; did you mean 'shadows'"),
         ({"audit": {"shadows": 1}}, "shadows 1: 0 or at least 2"),
         ({"audit": "yes please"}, "audit must hold"),

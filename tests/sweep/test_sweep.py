@@ -17,9 +17,9 @@ import yaml
 from src.anonymizers import cvae
 from src.anonymizers.base import Anonymizer
 from src.core import records
+from src.core.cluster import REQUIREMENTS
 from src.database import SPLITS, Database, EmbeddingSet, read, write
 from src.probing import head
-from src.sweep import workers
 from tests.support import ROOT, call, files_below
 
 TINY = {
@@ -222,7 +222,7 @@ def test_what_runs_share_is_made_once(place, monkeypatch):
     assert {what: calls.count(what) for what in set(calls)} == {
         "release": 4,  # k-Same twice, the CVAE once for each seed
         "fit": 2,  # one for each seed serves three variants
-        "head": RUNS,
+        "head": RUNS - 3,  # two seeds on one release at once: identity, k-Same twice
         "read": 2,  # once for all runs, once for the report
     }
 
@@ -370,14 +370,14 @@ def test_other_settings_or_embeddings_make_results_stale(finished, embeddings):
 
 
 def test_a_run_that_fails_is_told_and_the_others_finish(place, monkeypatch, undisturbed):
-    original = head.fit
+    original = head.fit_many
 
-    def defect(rows, splits, *args, seed, **kwargs):
-        if seed == 1 and rows is splits.train:
+    def defect(sought, splits, **kwargs):
+        if any(each.seed == 1 and each.rows is splits.train for each in sought):
             raise ZeroDivisionError("a defect")
-        return original(rows, splits, *args, seed=seed, **kwargs)
+        return original(sought, splits, **kwargs)
 
-    monkeypatch.setattr(head, "fit", defect)
+    monkeypatch.setattr(head, "fit_many", defect)
     runs = [*TINY["runs"], {"anonymizer": "kSAME", "k": 201}]
     place.config.write_text(yaml.safe_dump(TINY | {"runs": runs}, sort_keys=False))
     done = place.sweep()
@@ -446,7 +446,7 @@ def test_dask_is_asked_for_by_name(place, monkeypatch):
     done = place.sweep("--jobs", 2)
     assert done.status == 2
     assert done.err.endswith("need Dask: pip install -r requirements-cluster.txt\n")
-    assert (ROOT / workers.REQUIREMENTS).exists()
+    assert (ROOT / REQUIREMENTS).exists()
 
 
 # What survives.

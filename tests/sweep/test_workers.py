@@ -1,11 +1,14 @@
 """What becomes of a step's error, and how workers are set up."""
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
+from src.core import cluster, devices
 from src.core.errors import InputError, out_of_memory
 from src.database import Database
 from src.sweep import workers
@@ -82,8 +85,32 @@ def test_a_step_after_one_that_failed_is_not_performed():
 def test_workers_set_their_process_up_before_torch(monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    with workers._processes(1) as client:
+    with cluster.processes(1) as client:
         assert client.submit(os.environ.get, "GOMP_SPINCOUNT").result() == "2000"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     assert workers.attempt(step()) is None  # as on a cluster, whose workers are not started here
     assert os.environ["GOMP_SPINCOUNT"] == "2000"
+
+
+@pytest.mark.parametrize(
+    ("cores", "steps", "gib", "expected"),
+    [
+        (2, 50, 24, 2),
+        (2, 23, 24, 1),
+        (2, 24, 24, 2),
+        (16, 50, 64, 4),
+        (8, 500, 6, 3),
+        (1, 99, 9, 1),
+    ],
+)
+def test_jobs_are_as_many_as_cores_work_and_memory_allow(monkeypatch, cores, steps, gib, expected):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(devices, "free_memory", lambda _: gib << 30)
+    assert workers.jobs(steps, torch.device("cpu")) == expected
+    assert workers.jobs(steps, torch.device("cuda")) == 1
+
+
+def test_without_dask_one_process_does_all(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert workers.jobs(500, torch.device("cpu")) == 1

@@ -6,19 +6,43 @@ import math
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from src.anonymizers.dp import accounting
 from src.anonymizers.dp.accounting import Mechanism
-from src.anonymizers.settings import PrivateSettings
+from src.anonymizers.settings import GuaranteeSettings, PrivateSettings
 from src.core.errors import InputError
+from src.database import PERSON, ROW, EmbeddingSet
 
 SCALING_QUERIES = 3  # share the budget for scaling
-PUBLIC = (
-    "settings, number of features, class names (without names the largest label), number of "
-    "digits of the number of rows"
-)
+NEIGHBOURS = {
+    ROW: "one row added or removed",
+    PERSON: "one person, with all rows of theirs, added or removed",
+}
+PIXELS = "pixels"  # the backbone whose features are between 0 and 1 by definition
 NOT_COVERED = (
     "settings chosen by results on the rows; validation and test rows; metrics, audits and figures"
 )
+
+
+def public_knowledge(unit: str) -> str:
+    """What a guarantee to this unit takes as known."""
+    return (
+        "settings, number of features, class names (without names the largest label), number of "
+        f"digits of the number of {unit}s"
+    )
+
+
+def protected(rows: EmbeddingSet) -> tuple[str, int]:
+    """Whom a guarantee is given by a fit to these rows, PERSON or ROW, and how many they are."""
+    if rows.persons is None:
+        return ROW, len(rows)
+    return PERSON, len(np.unique(rows.persons))
+
+
+def is_pixels(train: EmbeddingSet) -> bool:
+    """Whether features are in one unit and between 0 and 1 without looking at rows."""
+    return train.meta.get("backbone") == PIXELS
 
 
 class Budget(NamedTuple):
@@ -62,23 +86,27 @@ def allot(settings: PrivateSettings, delta: float, *, public: bool) -> Budget:
     return Budget(counts, scaling, Mechanism(multiplier, settings.sampling_rate, steps))
 
 
-def delta(settings: PrivateSettings, rows: int) -> float:
+def delta(settings: GuaranteeSettings, count: int, protects: str = ROW) -> float:
     """The given δ, else the largest power of ten that is at most 1 / (10 n).
 
     Of n only the number of digits decides whether a given δ is refused: a fit that fails would
     otherwise tell of a row.
 
+    Args:
+        count: n, of persons or rows.
+        protects: whom the guarantee is given, PERSON or ROW.
+
     Raises:
-        InputError: it is not below 1/n, where releasing a random row would count as private.
+        InputError: it is not below 1/n, where releasing a random person would count as private.
     """
     if settings.delta is None:
-        return 10.0 ** -(math.ceil(math.log10(rows)) + 1)
-    digits = len(str(rows))
+        return 10.0 ** -(math.ceil(math.log10(count)) + 1)
+    digits = len(str(count))
     most = float(f"1e-{digits}")
     if settings.delta > most:
         raise InputError(
-            f"--delta {settings.delta:g} must be below 1/n: at most {most:g} for a number of rows "
-            f"of {digits} digits"
+            f"--delta {settings.delta:g} must be below 1/n: at most {most:g} for a number of "
+            f"{protects}s of {digits} digits"
         )
     return settings.delta
 
@@ -94,9 +122,15 @@ def facts(
     spent: Any,
     delta: float,
     bounds: tuple[float, float] | None,
-    noise: str,
+    protects: str,
 ) -> dict[str, Any]:
-    """The guarantee and what it rests on; of the rows only their number, in delta's default."""
+    """The guarantee and what it rests on, except for where its noise comes from.
+
+    Of the rows it depends on their number alone, in delta's default.
+
+    Args:
+        protects: whom the guarantee is given, PERSON or ROW.
+    """
     error = accounting.tolerance(settings.epsilon)
     whole = accounting.epsilon(spent, delta, eps_error=error)
     parts: dict[str, Any] = {}
@@ -111,15 +145,14 @@ def facts(
     return {
         "epsilon": whole,
         "delta": delta,
-        "neighbours": "one row added or removed",
+        "neighbours": NEIGHBOURS[protects],
         "noise_multiplier": budget.gradients.noise_multiplier,
         "sampling_rate": budget.gradients.sampling_rate,
         "steps": budget.gradients.steps,
         "max_grad_norm": settings.max_grad_norm,
         "accountant": f"{accounting.ACCOUNTANT} (opacus {version('opacus')})",
         "budget": parts,
-        "noise": noise,
         "validation_rows": "not used",
-        "public": PUBLIC,
+        "public": public_knowledge(protects),
         "not_covered": NOT_COVERED,
     }

@@ -8,9 +8,11 @@ The stated (ε, δ) covers all that a release depends on in the training rows:
 3. DP-SGD (Abadi et al., CCS 2016): Poisson samples, the gradient of each row clipped, a number of
    steps that is fixed beforehand, the accountant read after the last one.
 
-Neighbouring datasets differ by one row, added or removed. Public are the settings, the number
-of features, the set of classes (their names in `meta`; the largest label only where it has none,
-or too few) and the number of digits of n.
+Neighbouring datasets differ by one person with all their rows, or by one row where persons are not
+known (or `--unit row`): a person contributes the mean of their rows to the first two, and one row
+of theirs, drawn at random, to a step of the third. Public are the settings, the number of
+features, the set of classes (their names in `meta`; the largest label only where it has none, or
+too few) and the number of digits of n.
 Validation rows are not used at all.
 
 Why that holds for arbitrary rows: each mechanism adds its noise to a sum that one row changes by
@@ -33,18 +35,45 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from src.anonymizers.dp import accounting, budgets, gradients, keys, sums
 from src.anonymizers.dp.budgets import Budget
+from src.anonymizers.dp.persons import Persons
 from src.anonymizers.settings import PrivateSettings
 from src.core import progress, seeding
 from src.core.devices import Resources
-from src.core.provenance import digest_arrays, versions
+from src.core.provenance import versions
 from src.database import EmbeddingSet
 from src.networks.cvae import CVAE, Decoder
 
-PIXELS = "pixels"  # the backbone whose features are between 0 and 1 by definition
 CLASS_GAIN = 6.0  # on the decoder's initial class weights: noise then hides the class less
 AVERAGE_DECAY = 0.98  # of the running mean of weights, which costs no privacy
 LARGEST_WEIGHT = 1e4  # in size; no useful fit comes near, and finite rows are decoded below it
 ALGORITHM = 2  # raised where the same inputs give other numbers, so that those get other noise
+
+
+class Data(NamedTuple):
+    """What a model is fitted to."""
+
+    x: Tensor  # [n, D] in 0..1
+    y: Tensor  # [n, C] one-hot
+    persons: Persons | None = None
+
+    def drawn(self, rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The rows of a Poisson sample, or of each person in one a row that is as good as another.
+
+        Whatever row it is, a person changes a sum over the sample by at most what one row does.
+        """
+        units = len(self.x) if self.persons is None else len(self.persons.first)
+        precise = sums.wide(self.x.device)  # for chances far below float32's grid in 0..1
+
+        def uniform() -> Tensor:
+            return torch.rand(units, generator=generator, device=self.x.device, dtype=precise)
+
+        drawn = uniform() < rate
+        if self.persons is None:
+            return self.x[drawn], self.y[drawn]
+        rows, first, sizes, _ = self.persons
+        one = torch.minimum((uniform() * sizes).long(), sizes - 1)
+        picked = rows[(first + one)[drawn]]
+        return self.x[picked], self.y[picked]
 
 
 class PrivateFit(NamedTuple):
@@ -64,14 +93,17 @@ def fit(
         MissingPackageError: opacus is not installed.
         OutputError: the secret key cannot be written or read.
     """
-    delta = budgets.delta(settings, len(train))
+    train = train.by(settings.unit)
+    protects, count = budgets.protected(train)
+    delta = budgets.delta(settings, count, protects)
     bounds = public_bounds(train, settings)
     budget = budgets.allot(settings, delta, public=bounds is not None)
     key = keys.secret(resources.ckpt_folder)
+    given = dataclasses.asdict(settings.for_fit())
+    del given["unit"]  # whose the rows are says it
     origin = {
-        "rows": digest_arrays(train.embeddings, train.labels),
-        "classes": len(train.class_names),  # not by the largest label: it is private
-        "settings": dataclasses.asdict(settings.for_fit()),
+        **keys.identity(train),
+        "settings": given,
         "delta": delta,
         "bounds": bounds,
         "mechanisms": budget.parts,
@@ -81,12 +113,15 @@ def fit(
     generator = keys.generator(key, origin, seed=seed, device=resources.device)
     rows, labels = train.tensors(resources.device)
     y = F.one_hot(labels, len(train.class_names)).float()
-    counts = sums.noisy_sum(y, budget.counts.noise_multiplier, generator)
+    persons = Persons.of(train.persons, resources.device)
+    weights = None if persons is None else persons.weights.float()
+    counts = sums.noisy_sum(y, budget.counts.noise_multiplier, generator, weights)
     counts = counts.round().clamp(min=1)  # no class is empty, whatever the noise
     if bounds is None:
         assert budget.scaling is not None
         multiplier = budget.scaling.noise_multiplier
-        low, high = sums.private_bounds(rows, float(counts.sum()), multiplier, generator)
+        number = float(counts.sum())
+        low, high = sums.private_bounds(rows, number, multiplier, generator, weights)
     else:
         low, high = (torch.full_like(rows[0], bound) for bound in bounds)
     with seeding.global_seed(seed, "cvae/init"):
@@ -99,9 +134,9 @@ def fit(
     model.decoder.variance = settings.variance
     model.decoder.observation_noise = settings.observation_std
     x = model.scale(rows).clamp(0, 1).nan_to_num(nan=0)  # ∞ / ∞, of a row that is not finite
-    model, spent = _train(model, x, y, settings, budget, generator)
-    noise = keys.source(key, generator.device)
-    facts = budgets.facts(settings, budget, spent, delta, bounds, noise)
+    model, spent = _train(model, Data(x, y, persons), settings, budget, generator)
+    facts = budgets.facts(settings, budget, spent, delta, bounds, protects)
+    facts["noise"] = keys.source(key, generator.device)
     return PrivateFit(model.decoder.eval().requires_grad_(False), facts)
 
 
@@ -109,22 +144,21 @@ def public_bounds(train: EmbeddingSet, settings: PrivateSettings) -> tuple[float
     """The bounds of all features, where they are known without looking at rows."""
     if settings.feature_min is not None and settings.feature_max is not None:
         return settings.feature_min, settings.feature_max
-    return (0.0, 1.0) if train.meta.get("backbone") == PIXELS else None
+    return (0.0, 1.0) if budgets.is_pixels(train) else None
 
 
 def _train(
     model: CVAE,
-    x: Tensor,
-    y: Tensor,
+    data: Data,
     settings: PrivateSettings,
     budget: Budget,
     generator: torch.Generator,
 ) -> tuple[CVAE, Any]:
-    """DP-SGD on x [n, D] in 0..1, y [n, C] → the mean of the last weights, the accountant.
+    """DP-SGD → the mean of the last weights, the accountant.
 
-    Sums of gradients are divided by the expected batch size, sampling rate · noisy number of rows,
-    whatever the size of a sample, which may be 0. Weights that noise alone has driven far out are
-    limited, so that what is decoded is finite.
+    Sums of gradients are divided by the expected batch size, sampling rate · noisy number of rows
+    (persons), whatever the size of a sample, which may be 0. Weights that noise alone has driven
+    far out are limited, so that what is decoded is finite.
 
     Args:
         model: its decoder's class weights are the noisy counts.
@@ -137,10 +171,9 @@ def _train(
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     spent = accounting.accountant((budget.counts, *filter(None, [budget.scaling])))
-    precise = sums.wide(x.device)  # for chances far below float32's grid in 0..1
     for _ in progress.bar(range(steps), desc="DP-CVAE", unit="step"):
-        drawn = torch.rand(len(x), generator=generator, device=x.device, dtype=precise) < rate
-        losses = functools.partial(_losses, model, x[drawn], y[drawn], settings, generator)
+        x, y = data.drawn(rate, generator)
+        losses = functools.partial(_losses, model, x, y, settings, generator)
         clipped = gradients.clipped_sum(model, losses, settings.max_grad_norm)
         for weights in model.parameters():
             weights.grad = unit * sums.add_noise(clipped[weights], multiplier, generator)

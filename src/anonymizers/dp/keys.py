@@ -18,8 +18,11 @@ from typing import Any
 
 import torch
 
+from src.anonymizers.dp.persons import numbered
 from src.core import seeding
 from src.core.errors import DataError, OutputError
+from src.core.provenance import digest_arrays
+from src.database import EmbeddingSet
 
 NAME, OLD_NAME = "privacy.key", "dpcvae.key"  # the old one is read where it is the only one
 DIGITS = 64  # hexadecimal: 256 bits
@@ -98,6 +101,22 @@ def generator(
     """
     text = json.dumps(origin, sort_keys=True, allow_nan=False)
     return seeding.secret_generator(key, seed, f"private/{text}", device)
+
+
+def identity(rows: EmbeddingSet) -> dict[str, Any]:
+    """What a fit depends on in its rows, for `generator`; it must not leave this process.
+
+    Persons count where some have several rows: otherwise the release is that of rows.
+    """
+    found: dict[str, Any] = {
+        "rows": digest_arrays(rows.embeddings, rows.labels),
+        "classes": len(rows.class_names),  # not by the largest label: it is private
+    }
+    if rows.persons is not None:
+        whose = numbered(rows.persons)
+        if whose.max() + 1 < len(whose):
+            found["persons"] = digest_arrays(whose)
+    return found
 
 
 def source(key: str, device: torch.device) -> str:

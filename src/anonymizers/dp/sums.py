@@ -29,20 +29,34 @@ def add_noise(total: Tensor, noise_multiplier: float, generator: torch.Generator
     return total + noise_multiplier * noise
 
 
-def noisy_sum(rows: Tensor, noise_multiplier: float, generator: torch.Generator) -> Tensor:
+def noisy_sum(
+    rows: Tensor,
+    noise_multiplier: float,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Σ rows + N(0, σ²) [k] of rows [n, k], each clipped to norm 1 first.
 
     One row more or less changes the sum by at most 1 in L2 norm: σ is the noise multiplier. That
     holds for any row: what is not finite counts as 0.
+
+    Args:
+        weights: [n] of clipped rows, those of a person together 1, where the unit is the person.
     """
     lengths = norms(rows).clamp(min=1).to(rows.dtype)  # beyond float32: infinite, and the row 0
     clipped = (rows / lengths[:, None]).nan_to_num(nan=0, posinf=0, neginf=0)
+    if weights is not None:
+        clipped = clipped * weights[:, None]
     total = clipped.sum(0, dtype=wide(rows.device))
     return add_noise(total, noise_multiplier, generator).to(rows.dtype)
 
 
 def private_bounds(
-    rows: Tensor, count: float, noise_multiplier: float, generator: torch.Generator
+    rows: Tensor,
+    count: float,
+    noise_multiplier: float,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds of features [D] from three noisy sums over rows [n, D].
 
@@ -53,7 +67,7 @@ def private_bounds(
     """
 
     def ask(values: Tensor) -> Tensor:
-        return noisy_sum(values, noise_multiplier, generator)
+        return noisy_sum(values, noise_multiplier, generator, weights)
 
     octaves = norms(rows).log2().ceil().nan_to_num(nan=OCTAVES[0])
     octaves = octaves.clamp(OCTAVES[0], OCTAVES[-1]).long()
@@ -62,13 +76,13 @@ def private_bounds(
     wider = histogram[fullest + 1 : fullest + 2] > histogram[fullest] / 2  # typical norms span two
     radius = 2.0 ** (OCTAVES[fullest] + int(wider.sum()))
     noise = radius * noise_multiplier / count  # standard deviation of each number below
-    centre = _shrunk(ask(rows / radius) * radius / count, noise)
-    deviation = _shrunk(ask((rows - centre).abs() / radius) * radius / count, noise)
+    centre = shrunk(ask(rows / radius) * radius / count, noise)
+    deviation = shrunk(ask((rows - centre).abs() / radius) * radius / count, noise)
     reach = REACH * deviation.clamp(min=0) + 2 * noise
     return centre - reach, centre + reach
 
 
-def _shrunk(values: Tensor, noise: float) -> Tensor:
+def shrunk(values: Tensor, noise: float) -> Tensor:
     """Noisy values [D] moved towards their mean by the share of their variance that is noise.
 
     (The positive-part estimator of Efron and Morris, JASA 1973.)

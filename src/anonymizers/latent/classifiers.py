@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,13 @@ from torch import Tensor
 
 from src.core import seeding
 from src.core.devices import Resources
+from src.core.distances import standardize
 from src.core.files import number_name
 from src.core.provenance import versions
+from src.core.threads import Team
 from src.database import EmbeddingSet
 from src.networks import checkpoints, training
+from src.networks.backprop import CrossEntropy
 from src.networks.heads import Classifier
 
 HIDDEN_DIM, BATCH_SIZE = 256, 256
@@ -46,7 +48,7 @@ def fit_identity(
     )
     generator = seeding.generator(seed, "identity/fit", rows.device)
 
-    def batches() -> Iterator[tuple[Tensor, ...]]:
+    def batches(_: Team) -> Iterator[tuple[Tensor, ...]]:
         for part, own in training.shuffled(len(rows), BATCH_SIZE, generator, rows, identities):
             yield _jittered(model, part, jitter, generator), own
 
@@ -64,7 +66,10 @@ def fit_task(
     rows, labels = train.tensors(resources.device)
     model = _initial(rows, train.num_classes, seed, "task")
     generator = seeding.generator(seed, "task/fit", rows.device)
-    batches = partial(training.shuffled, len(rows), BATCH_SIZE, generator, rows, labels)
+
+    def batches(_: Team) -> Iterable[tuple[Tensor, ...]]:
+        return training.shuffled(len(rows), BATCH_SIZE, generator, rows, labels)
+
     inputs = {"train": train.fingerprint, "val": val.fingerprint, "seed": seed}
     known = val.labels < train.num_classes  # a named class may have validation rows alone
     x, y = val.tensors(resources.device)
@@ -100,15 +105,19 @@ def _initial(rows: Tensor, outputs: int, seed: int, name: str) -> Classifier:
 
 def _fit(
     model: Classifier,
-    batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+    batches: Callable[[Team], Iterable[tuple[Tensor, ...]]],
     held_out: tuple[Tensor, Tensor],
     name: str,
     inputs: dict[str, Any],
     resources: Resources,
 ) -> Classifier:
     """Fit the model, or find its checkpoint, and freeze it."""
+    cross_entropy = CrossEntropy(model.layers)
 
-    def held_out_loss() -> Tensor:
+    def gradients(team: Team, rows: Tensor, labels: Tensor) -> None:
+        cross_entropy(team, standardize(rows, model.mean, model.std), labels)
+
+    def held_out_loss(_: Team) -> Tensor:
         sums = [len(rows) * model.loss(rows, labels) for rows, labels in _blocks(model, *held_out)]
         return torch.stack(sums).sum() / len(held_out[0])
 
@@ -133,7 +142,7 @@ def _fit(
             model,
             SCHEDULE,
             batches=batches,
-            loss=model.loss,
+            gradients=gradients,
             validation_loss=held_out_loss,
             description=f"{name} classifier",
         ),

@@ -46,7 +46,9 @@ class Training:
             model = CVAE(x.shape[1], y.shape[1], 16, 2)
         generator = torch.Generator().manual_seed(0)
         model.decoder.class_weights.copy_(y.sum(0))
-        self.model, self.accountant = dpcvae._train(model, x, y, settings, budget, generator)
+        self.model, self.accountant = dpcvae._train(
+            model, dpcvae.Data(x, y), settings, budget, generator
+        )
         monkeypatch.setattr(sums, "add_noise", original)
 
     def step(self, number, part):
