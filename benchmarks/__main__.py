@@ -6,6 +6,7 @@ python -m benchmarks ksame-dense-k5 cvae-dense --markdown table.md
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import platform
 from collections.abc import Mapping, Sequence
@@ -40,8 +41,8 @@ def measured(item: Item, device: str) -> dict[str, Any]:
     """The row of an item, measured in a fresh process, so that peak memory is its own."""
     from benchmarks.tasks import measure_item
 
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+    spawn, quiet = multiprocessing.get_context("spawn"), logging.WARNING  # each repeat has them
+    with ProcessPoolExecutor(1, spawn, logging.disable, (quiet,)) as process:
         result = process.submit(measure_item, item.name, item.repeats, device).result()
     found = result._asdict()
     times = read_json(RELEASED)

@@ -7,7 +7,6 @@ the values 0, as the features of a convolutional network are.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import subprocess
@@ -268,9 +267,6 @@ def measure_item(name: str, repeats: int, device_name: str) -> Measurement:
     """Measure an item of that name; call it in a fresh process, so that peak memory is its own."""
     process.tune()
     os.environ["TQDM_DISABLE"] = "1"
-    logging.disable(
-        logging.WARNING
-    )  # random rows and short fits give the same ones again and again
     # Processes that the item starts are to start as they do in a script, not as this one did.
     multiprocessing.set_start_method(None, force=True)
     device = torch.device(device_name)

@@ -177,11 +177,11 @@ class SumSettings(GuaranteeSettings):
     centre_share: float = setting("share of the budget for the centre", 0.05, minimum=1e-4)
     scaling_share: float = setting(
         "share of the budget for the units of features, where they do not share one",
-        0.1,
+        0.05,
         minimum=1e-4,
     )
     moment_share: float = setting(
-        "share of the budget for second moments and squared norms", 0.35, minimum=1e-4
+        "share of the budget for second moments and squared norms", 0.3, minimum=1e-4
     )
 
     def __post_init__(self) -> None:

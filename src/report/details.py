@@ -117,10 +117,7 @@ def _of_seed(evidence: Evidence, seed: int) -> OfSeed:
 
 def _commands(evidence: Evidence, database: Database, sweep: Sweep) -> list[str]:
     """How to make the first seed's release again, and to audit it; or a head on fresh draws."""
-    where = [
-        "--dataset", database.dataset, "--backbone", database.backbone,
-        "--database_root", str(database.root),
-    ]  # fmt: skip
+    where = ["--dataset", database.dataset, "--backbone", database.backbone]
     name, given = evidence.anonymizer.name, evidence.anonymizer.given
     end = ["--seed", str(sweep.seeds[0])]
     if not evidence.releases:

@@ -252,7 +252,7 @@ def _samples(
     shown: list[Sample | str] = []
     for number, release in enumerate(everything, start=1):
         if isinstance(rows, str):
-            shown.append(f"The embeddings are not beside: {rows}")
+            shown.append(rows)
         elif release.reference or not release.releases:
             shown.append(
                 "Real rows are not shown." if release.reference else "No rows are released."
@@ -262,7 +262,7 @@ def _samples(
             try:
                 shown.append(rows.sample(picture, release.anonymizer, sweep.seeds[0], points))
             except InputError as error:
-                shown.append(f"The release is not beside: {error}")
+                shown.append(samples.missing("released rows", error))
     return shown
 
 

@@ -131,7 +131,7 @@ def _label(ax: Axes, points: Sequence[Point], *, wide: bool) -> None:
         ax.annotate(
             text,
             (point.attack, point.auc),
-            (box.x1 + 12, height),
+            (box.x1 + (24 if wide else 12), height),
             textcoords="figure pixels",
             va="center",
             parse_math=False,

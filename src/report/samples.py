@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from src.anonymizers.base import Anonymizer
-from src.core.errors import InputError
+from src.core.errors import InputError, MissingFileError
 from src.database import Database, EmbeddingSet
 from src.report import pictures
 from src.report.pictures import Ellipse
@@ -136,4 +136,11 @@ def read(database: Database) -> Rows | str:
     try:
         return Rows.read(database)
     except InputError as error:
-        return str(error)
+        return missing("embeddings", error)
+
+
+def missing(what: str, error: InputError) -> str:
+    """Why rows are not shown, without the places of files, which say whose machine this is."""
+    absent = isinstance(error, MissingFileError)
+    state = "are not in the database" if absent else "cannot be read"
+    return f"Not shown, as the {what} {state}."
