@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from src import cli
 from src.anonymizers import methods
@@ -44,16 +45,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from src.anonymizers.dp import ledger  # torch from here on: --help need not wait for it
 
     resources = devices.resources(args.device, ckpt_folder, share=0.5 / args.jobs)
-    entry = ledger.entry(database, anonymizer, splits.train, seed=args.seed, resources=resources)
-    with (
-        ledger.entered(database, entry, budget=args.budget),
-        cluster.client(args.jobs, args.scheduler, "src.anonymizers.blocks") as workers,
-    ):
+    entry = partial(
+        ledger.entry, database, anonymizer, splits.train, seed=args.seed, resources=resources
+    )
+    ledger.require_budget(database, entry(), args.budget)
+    with cluster.client(args.jobs, args.scheduler, "src.anonymizers.blocks") as workers:
         resources = replace(resources, workers=workers)
         released = anonymizer.anonymize(
             splits.train, splits.val, seed=args.seed, resources=resources
         )
-        path = database.write("train", released, release_id)
+    ledger.enter(database, entry(), args.budget)  # again: a first release makes the key
+    path = database.write("train", released, release_id)
     print(f"{path}  {len(released)} rows, {released.dim} dimensions")
     if facts := released.meta["facts"]:  # a guarantee and what it rests on, rows dropped, ...
         print(json.dumps(facts))

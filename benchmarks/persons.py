@@ -44,6 +44,7 @@ COLUMNS = {  # of the table: the number's name, its heading, how it is written
     "rank1": ("found first", ".3f"),
     "outside": ("found first (persons outside)", ".3f"),
     "reid_auc": ("re-identification: AUC", ".3f"),
+    "nearest": ("nearest neighbour: AUC", ".3f"),
     "auc": ("utility: AUC", ".2f"),
     "distance": ("distance", ".2f"),
 }
@@ -74,7 +75,7 @@ def lesions() -> People:
     rng, made, first = np.random.default_rng(0), {}, 0
     for name, count in PERSONS.items():
         labels = np.arange(count) % 2
-        rows = np.concatenate([_photographs(label, rng) for label in labels])
+        rows = np.concatenate([_photographs(int(label), rng) for label in labels])
         persons = first + np.arange(count).repeat(ROWS)
         made[name] = _shuffled(rows, labels.repeat(ROWS), persons, rng)
         first += count
@@ -110,6 +111,7 @@ def _shuffled(
 
 def _people(made: dict[str, EmbeddingSet]) -> People:
     splits = Splits(**made)
+    assert splits.train.persons is not None
     rows, (_, whose) = (
         splits.train.embeddings,
         np.unique(splits.train.persons, return_inverse=True),
@@ -148,6 +150,7 @@ def measured(splits: Splits, anonymizer: Anonymizer, resources: Resources) -> di
         "rank1": _known(rank.value.value),
         "outside": _known(rank.chance.value),
         "reid_auc": _known(again.value.value),
+        "nearest": _known(found["nearest_auc"].value.value),
         "auc": float(np.mean(aucs)),
         "distance": metrics.average_mindistance(released, train, device),
     }

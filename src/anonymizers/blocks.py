@@ -29,7 +29,8 @@ def grouped(
 ) -> list[np.ndarray]:
     """The groups of rows (m, k) int64 that are made within each block, by row numbers of `data`.
 
-    An interrupted run is taken up by the next one with the same rows, blocks and name.
+    An interrupted run is taken up by the next one with the same rows, blocks and name, except
+    where persons are known.
 
     Args:
         cut: the row numbers of each block.
@@ -39,10 +40,9 @@ def grouped(
         OutputError: the disk has no room for what is kept.
         ConnectionError: the workers are lost.
     """
-    kept = None
-    if resources.ckpt_folder is not None and len(cut) > 1:
-        persons = None if data.persons is None else fingerprint_arrays(data.persons)
-        depends_on = [data.fingerprint, persons, fingerprint_arrays(*cut), name]
+    kept = None  # of persons nothing is: its name would be one to try lists of persons against
+    if resources.ckpt_folder is not None and len(cut) > 1 and data.persons is None:
+        depends_on = [data.fingerprint, fingerprint_arrays(*cut), name]
         kept = resources.ckpt_folder / FOLDER / fingerprint(depends_on)
         _require_room(kept, BYTES * len(data))
     found = {i: groups for i in range(len(cut)) if (groups := _read(kept, i)) is not None}

@@ -1,8 +1,8 @@
 """Linear heads fitted together: one batched product in place of many small ones.
 
 A step of a small head takes the time of its ten operations, not of its arithmetic; those of
-several heads take hardly longer. On one thread, each head's numbers are the bytes that it would
-have alone: all of its arithmetic is its own, and begins where a vector register begins.
+several heads take hardly longer. Each head's numbers are those that it would have alone, except
+for rounding, which some widths and processors share out differently.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import multiprocessing
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -121,14 +122,18 @@ class Anonymize(Step):
         for online in filter(_is_online, self.anonymizers):
             online.decoder(splits.train, splits.val, seed=self.seed, resources=resources)
         for anonymizer in self.missing_releases:
-            entry = ledger.entry(
-                self.database, anonymizer, splits.train, seed=self.seed, resources=resources
+            entry = partial(
+                ledger.entry,
+                *(self.database, anonymizer, splits.train),
+                seed=self.seed,
+                resources=resources,
             )
-            with ledger.entered(self.database, entry):
-                released = anonymizer.anonymize(
-                    splits.train, splits.val, seed=self.seed, resources=resources
-                )
-                self.database.write("train", released, anonymizer.release_id(self.seed))
+            ledger.require_budget(self.database, entry())
+            released = anonymizer.anonymize(
+                splits.train, splits.val, seed=self.seed, resources=resources
+            )
+            ledger.enter(self.database, entry())  # again: a first release makes the key
+            self.database.write("train", released, anonymizer.release_id(self.seed))
 
 
 @dataclass(frozen=True, kw_only=True)

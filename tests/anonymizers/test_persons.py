@@ -42,6 +42,13 @@ def slow_groups(rows, persons, k):
     return made
 
 
+def kept(persons, groups, k):
+    """Whether every group has k persons, and every person's rows are in different groups."""
+    whose = [persons[group].tolist() for group in groups]
+    of_k = all(len(set(group)) == k for group in whose)
+    return of_k and all(group.count(p) <= 1 for group in whose for p in set(group))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=6, max_size=24), st.integers(2, 4), st.integers(0, 99))
 def test_every_group_has_k_persons_and_is_the_one_of_the_definition(persons, k, seed):
@@ -51,7 +58,7 @@ def test_every_group_has_k_persons_and_is_the_one_of_the_definition(persons, k, 
             ksame.groups(data, k, per_class=False, resources=CPU)
         return
     made = ksame.groups(data, k, per_class=False, resources=CPU)
-    assert all(len(set(data.persons[group])) == k for group in made)
+    assert kept(data.persons, made, k)
     assert made.tolist() == slow_groups(data.embeddings, persons, k)
     np.testing.assert_array_equal(
         made, ksame.groups(data, k, per_class=False, resources=ON_THE_FLY)
@@ -65,6 +72,12 @@ def test_one_row_per_person_gives_the_groups_of_rows(rows, k, seed):
     by_person = ksame.groups(data, k, per_class=False, resources=CPU)
     by_row = ksame.groups(data.by("row"), k, per_class=False, resources=CPU)
     np.testing.assert_array_equal(by_person, by_row)
+    method = methods.KSame(k=k)
+    ours, theirs = (
+        method.anonymize(part, data, seed=0, resources=CPU) for part in (data, data.by("row"))
+    )
+    assert ours.fingerprint == theirs.fingerprint
+    assert ours.meta["facts"] == theirs.meta["facts"]
 
 
 def test_grouping_by_row_puts_one_person_into_a_group():
@@ -74,6 +87,14 @@ def test_grouping_by_row_puts_one_person_into_a_group():
     assert min(len(set(data.persons[group])) for group in groups) == 1
     groups = ksame.groups(data, 5, per_class=False, resources=CPU)
     assert min(len(set(data.persons[group])) for group in groups) == 5
+
+
+def test_the_promise_is_checked_by_tests_that_fail_without_it(monkeypatch):
+    """The broken version: persons are given, and groups are made by row."""
+    data = rows_of(np.repeat(np.arange(8), 5))
+    assert kept(data.persons, ksame.groups(data, 5, per_class=False, resources=CPU), 5)
+    monkeypatch.setattr(ksame, "_shared", lambda persons: False)
+    assert not kept(data.persons, ksame.groups(data, 5, per_class=False, resources=CPU), 5)
 
 
 def test_what_forms_no_group_is_dropped_and_counted_by_class():
@@ -131,10 +152,14 @@ def test_an_identity_of_plan_is_a_person():
     assert alone.outputs == 36
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["whole", "broken"])
 @pytest.mark.parametrize("name", ["latent-ksame", "latent-linear", "plan"])
-def test_latent_centroids_are_of_k_persons(name, monkeypatch):
+def test_latent_centroids_are_of_k_persons(name, broken, monkeypatch):
+    """The broken version makes the groups by row."""
     data = rows_of(np.repeat(np.arange(24), 3), dim=6)
     seen = []
+    if broken:
+        monkeypatch.setattr(ksame, "_shared", lambda persons: False)
     original = ksame.group
 
     def noted(rows, k, resources, persons=None):
@@ -145,5 +170,5 @@ def test_latent_centroids_are_of_k_persons(name, monkeypatch):
     monkeypatch.setattr(ksame, "group", noted)
     values = {"k": 3, "num_epochs": 2} | ({"path_steps": 2} if name == "plan" else {})
     released = methods.parse(name, values).anonymize(data, data, seed=0, resources=CPU)
-    assert set(seen) == {3}
+    assert (set(seen) == {3}) == (not broken)
     assert released.meta["unit"] == "person"

@@ -34,6 +34,11 @@ def refused(folder, message):
     assert message in done.err, done.err
 
 
+def contents_of(folder):
+    """datasheet.json of a bundle."""
+    return json.loads((folder / "datasheet.json").read_text())
+
+
 def sum_up(folder):
     """New checksums, as whoever changes a file knowingly writes them."""
     lines = [

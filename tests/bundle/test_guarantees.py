@@ -13,7 +13,15 @@ from src.bundle import contents, datasheet, decoders, guarantees, privacy
 from src.core.errors import DataError, MissingPackageError
 from src.database import EmbeddingSet, read
 from src.networks.cvae import Decoder
-from tests.bundle.support import bundle, recompose, refused, rewrite, sum_up, with_rows
+from tests.bundle.support import (
+    bundle,
+    contents_of,
+    recompose,
+    refused,
+    rewrite,
+    sum_up,
+    with_rows,
+)
 
 
 def forged(folder, *, settings=(), text=None, **facts):
@@ -218,10 +226,6 @@ def test_k_and_groups_are_those_of_the_rows(grouped):
     text = contents_of(grouped)["guarantee"].replace("5 ", "50 ")
     forged(grouped, settings={"k": 50}, text=text, groups=original)
     refused(grouped, "states k = 50, but a released row occurs 5 times")
-
-
-def contents_of(folder):
-    return json.loads((folder / "datasheet.json").read_text())
 
 
 def test_groups_within_classes(grouped):

@@ -112,7 +112,11 @@ def test_the_sweeps_behind_the_tables_of_docs():
         and not key.endswith(("_max_auc", "_tpr_at_0.001"))  # of persons; of 1,000 non-members
     }
     assert resolved <= set(audit.shown.metrics)
-    assert [a.given for a in dp.anonymizers] == [{}, {}, *({"epsilon": e} for e in (16, 8, 4, 1))]
+    assert [a.label for a in dp.anonymizers] == [
+        "identity", "ksame (k=5)", "gaussian", "cvae",
+        *(f"dpcvae (epsilon={e})" for e in (16, 8, 4, 1)),
+        *(f"dpgaussian (epsilon={e})" for e in (8, 4, 1)),
+    ]  # fmt: skip
     assert dp.sigma == (0, 1, 2, 4)
 
 

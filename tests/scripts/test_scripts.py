@@ -436,7 +436,7 @@ FLAGS = [
     (
         "probing",
         ["--anonymizer", "ksame", "--k", "5", "--observation_noise", "1"],
-        "unknown setting of ksame 'observation_noise' (valid: k, per_class",
+        "unknown setting of ksame 'observation_noise' (valid: block_rows, k, per_class",
     ),
     (
         "probing_noise_cvae",
@@ -473,13 +473,13 @@ FLAGS = [
     (
         "anonymize",
         ["--anonymizer", "ksame", "--k", "200", "--per_class"],
-        "larger than the 128 rows of class 0",
+        "larger than the 125 rows of class 8",
     ),
     ("anonymize", ["--anonymizer", "cvae", "--k", "5"], "unknown setting of cvae 'k' (valid: "),
     (
         "anonymize",
         ["--anonymizer", "kSAME", "--k", "5", "--observation_noise", "1"],
-        "unknown setting of ksame 'observation_noise' (valid: k, per_class",
+        "unknown setting of ksame 'observation_noise' (valid: block_rows, k, per_class",
     ),
     (
         "anonymize",

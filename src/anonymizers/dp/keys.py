@@ -50,6 +50,17 @@ def secret(folder: Path | None) -> str:
         raise OutputError(f"cannot make or read {path}: {error.strerror or error}") from error
 
 
+def existing(folder: Path | None) -> str:
+    """The digits that are kept in `folder`; "" where none are yet.
+
+    Raises:
+        OutputError: the key cannot be read.
+        DataError: the file is not a key, or others can read it.
+    """
+    made = folder is not None and any((folder / name).exists() for name in (NAME, OLD_NAME))
+    return secret(folder) if made else ""
+
+
 def _read(path: Path) -> str:
     """The digits in `path`.
 

@@ -2,8 +2,8 @@
 
 `<database_root>/<dataset>/privacy.json` counts the releases of all backbones, as they embed the
 same images. Two releases of the same rows add up; the same release made again costs nothing, as
-it has the same noise. An entry is made before its release is computed, so that no release exists
-without one, and is taken back if the release cannot be made.
+it has the same noise. The budget is looked at before a release is computed, and again when it is
+entered, which is before its file is written: no release exists without an entry.
 """
 
 from __future__ import annotations
@@ -105,48 +105,56 @@ def composed(entries: Iterable[Entry]) -> tuple[float, float]:
     return epsilon - apart + min(apart, together), delta
 
 
-@contextmanager
-def entered(
-    database: Database, entry: Entry | None, *, budget: float | None = None
-) -> Iterator[None]:
-    """Enter a release in its dataset's ledger before the block makes it.
+def require_budget(database: Database, entry: Entry | None, budget: float | None = None) -> None:
+    """Refuse a release that would exceed its dataset's budget, before it is made.
 
     Args:
         entry: None for a release without a guarantee, which spends nothing.
-        budget: of all private releases of the dataset, from now on; None leaves it as it is.
+        budget: of all private releases of the dataset; None: that of the ledger.
 
     Raises:
         InputError: the budget would be exceeded, or concerns a release without a guarantee.
         DataError: the ledger is damaged.
+    """
+    if entry is not None:
+        _limited(read(_path(database)), budget).spending(entry)
+    elif budget is not None:
+        raise InputError("--budget has no effect on a release without a guarantee")
+
+
+def enter(database: Database, entry: Entry | None, budget: float | None = None) -> None:
+    """Enter a release that is made and not yet written.
+
+    Args:
+        entry: None for a release without a guarantee.
+        budget: of all private releases of the dataset, from now on; None leaves it as it is.
+
+    Raises:
+        InputError: others have spent the budget meanwhile.
+        DataError: the ledger is damaged.
         OutputError: it cannot be written.
     """
     if entry is None:
-        if budget is not None:
-            raise InputError("--budget has no effect on a release without a guarantee")
-        yield
         return
-    path = database.root / database.dataset / NAME
+    path = _path(database)
     with _locked(path):
-        before = read(path)
-        if budget is not None:
-            before = dataclasses.replace(before, budget=budget)
-        after = before.spending(entry)
+        after = _limited(read(path), budget).spending(entry)
         write(path, after)
-    try:
-        yield
-    except BaseException:
-        if entry not in before:
-            with _locked(path):
-                now = read(path)
-                left = tuple(known for known in now.releases if known != entry)
-                write(path, dataclasses.replace(now, releases=left))
-        raise
-    epsilon, delta = after.spent
-    limit = "" if after.budget is None else f" of {after.budget:g}"
-    log.info(
-        "%d private releases of %s: epsilon %.4g%s, delta %.3g in all (%s)",
-        *(len(after.releases), database.dataset, epsilon, limit, delta, path),
-    )
+    if len(after.releases) > 1 or after.budget is not None:
+        epsilon, delta = after.spent
+        limit = "" if after.budget is None else f" of {after.budget:g}"
+        log.info(
+            "%d private releases of %s: epsilon %.4g%s, delta %.3g in all",
+            *(len(after.releases), database.dataset, epsilon, limit, delta),
+        )
+
+
+def _path(database: Database) -> Path:
+    return database.root / database.dataset / NAME
+
+
+def _limited(ledger: Ledger, budget: float | None) -> Ledger:
+    return ledger if budget is None else dataclasses.replace(ledger, budget=budget)
 
 
 @contextmanager
@@ -196,7 +204,7 @@ def entry(
         "seed": seed,
         "machine": [resources.device.type, versions()["torch"]],
     }
-    key = keys.secret(resources.ckpt_folder)
+    key = keys.existing(resources.ckpt_folder)
     text = json.dumps(depends_on, sort_keys=True)
     return Entry(
         release=anonymizer.release_id(seed),
