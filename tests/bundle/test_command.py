@@ -54,6 +54,33 @@ def test_rows_that_cannot_be_drawn(home, tmp_path, name, flags, message):
     assert not list(tmp_path.iterdir())
 
 
+def real(digits, **more):
+    return EmbeddingSet(digits.val.embeddings, digits.val.labels, **more)
+
+
+@pytest.mark.parametrize("kind", ["plain", "persons", "release", "zip"])
+def test_a_sample_replaces_nothing_but_a_sample(home, tmp_path, digits, kind):
+    path = tmp_path / "train.npz"
+    if kind == "plain":
+        write(path, real(digits, meta=digits.val.meta))
+    elif kind == "persons":  # even if it says that it is a sample
+        persons = np.arange(len(digits.val))
+        write(path, real(digits, meta={"drawn_from": "cvae-s0"}, persons=persons))
+    elif kind == "release":
+        path.write_bytes((home / "cvae" / "train.npz").read_bytes())
+    else:
+        np.savez(path, weights=np.zeros(3))
+    before = path.read_bytes()
+    done = bundle("sample", home / "cvae", "--rows", 5, "--output", path)
+    assert done.status == 2
+    assert f"--output {path} exists and is not a sample of a bundle" in done.err
+    assert path.read_bytes() == before
+    path.write_bytes(b"")
+    for rows in (5, 7):
+        assert bundle("sample", home / "cvae", "--rows", rows, "--output", path).status == 0
+        assert len(read(path)) == rows
+
+
 def online(*flags):
     return call(
         "probing_noise_cvae", "--dataset", "digits", "--backbone", "pixels", "--device", "cpu",

@@ -60,6 +60,28 @@ def test_tables_for_people(home):
     assert f"| 0     | a\\|b c | {counts[0]:<4} |\n" in text
 
 
+@pytest.mark.parametrize(
+    ("head", "clip", "shown"),
+    [
+        ({"head": "logistic", "clip": 10.0}, "10", "logistic"),
+        ({"head": "adam", "clip": None}, "none", "adam"),
+        ({"learning_rate": 0.001}, "none", "adam"),  # of a version with one kind of head
+        (["logistic"], "none", "adam"),
+    ],
+)
+def test_the_table_of_utility_names_the_head(home, head, clip, shown):
+    sheet = json.loads((home / "cvae" / "datasheet.json").read_text())
+    sheet["utility"][0]["head"] = head
+    lines = rendering.render(sheet).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("| id "))
+    names, cells = (
+        [cell.strip() for cell in lines[i].strip("|").split("|")] for i in (place, place + 2)
+    )
+    assert dict(zip(names, cells, strict=True)) | {"head": shown, "clip": clip} == dict(
+        zip(names, cells, strict=True)
+    )
+
+
 # Records that can be quoted.
 
 RESULT = {

@@ -8,6 +8,7 @@ from src import cli
 from src.anonymizers import methods
 from src.core.errors import InputError
 from src.probing.settings import HeadSettings
+from tests.support import call
 
 
 def parser():
@@ -88,6 +89,26 @@ def test_a_setting_whose_flag_is_taken_has_another(capsys):
         made = cli.Parser("a test")
         cli.add_sigma_flag(made)
         made.parse([])
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        (
+            "probing",
+            ["--anonymizer", "cvae", "--fit_num_epochs", 0],
+            "--fit_num_epochs 0 is below",
+        ),
+        ("probing", ["--anonymizer", "cvae", "--num_epochs", 0], "--num_epochs 0 is below"),
+        ("probing", ["--release", "x", "--fit_clip", 3], "--fit_clip 3.0 has no effect"),
+        ("probing_noise_cvae", ["--sigma", 1, "--fit_patience", 0], "--fit_patience 0 is below"),
+        ("anonymize", ["--anonymizer", "cvae", "--num_epochs", 0], "--num_epochs 0 is below"),
+    ],
+)
+def test_an_error_names_the_flag_that_was_typed(script, flags, message):
+    done = call(script, *flags)
+    assert done.status == 2
+    assert done.err.startswith(f"error: {message}")
 
 
 def test_shared_flags_have_the_defaults_of_the_contract():
