@@ -22,24 +22,26 @@ RUNS = [
     {"anonymizer": "dpcvae", "epsilon": [1, 8]},
 ]
 MEASURE = """<script>
-const box = (e) => e.getBoundingClientRect();
-const shown = [...document.querySelectorAll("svg")].filter((e) => box(e).width > 0);
-const labels = shown.map((e) => [...e.querySelectorAll("text")].map(box));
-const apart = (a, b) => a.right <= b.left || b.right <= a.left
-  || a.bottom <= b.top + 2 || b.bottom <= a.top + 2;
-parent.postMessage(JSON.stringify({
-  inner: [innerWidth, innerHeight],
-  width: document.documentElement.scrollWidth,
-  requests: performance.getEntriesByType("resource").length,
-  release: box(document.querySelector(".answer dd")).bottom,
-  answer: box(document.querySelector(".answer dl")).bottom,
-  pictures: shown.length,
-  overlaps: labels.map((l) => l.flatMap(
-    (a, i) => l.slice(i + 1).filter((b) => !apart(a, b))).length),
-  outside: shown.map((e, i) => labels[i].filter(
-    (l) => l.right > box(e).right + 1 || l.left < box(e).left - 1).length),
-  background: getComputedStyle(document.body).backgroundColor,
-}), "*");
+addEventListener("load", () => {  // when every request has ended, well or not
+  const box = (e) => e.getBoundingClientRect();
+  const shown = [...document.querySelectorAll("svg")].filter((e) => box(e).width > 0);
+  const labels = shown.map((e) => [...e.querySelectorAll("text")].map(box));
+  const apart = (a, b) => a.right <= b.left || b.right <= a.left
+    || a.bottom <= b.top + 2 || b.bottom <= a.top + 2;
+  parent.postMessage(JSON.stringify({
+    inner: [innerWidth, innerHeight],
+    width: document.documentElement.scrollWidth,
+    requests: performance.getEntriesByType("resource").length,
+    release: box(document.querySelector(".answer dd")).bottom,
+    answer: box(document.querySelector(".answer dl")).bottom,
+    pictures: shown.length,
+    overlaps: labels.map((l) => l.flatMap(
+      (a, i) => l.slice(i + 1).filter((b) => !apart(a, b))).length),
+    outside: shown.map((e, i) => labels[i].filter(
+      (l) => l.right > box(e).right + 1 || l.left < box(e).left - 1).length),
+    background: getComputedStyle(document.body).backgroundColor,
+  }), "*");
+});
 </script>"""
 FRAME = """<!DOCTYPE html>
 <iframe src="{}" width="{}" height="{}" frameborder="0"></iframe>
