@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from src.bundle import contents, datasheet, rendering, sums
+from src.bundle import checksums, contents, datasheet, rendering
 
 REPACKED = "repacked"  # a file beside an input whose own sums are right
 VALUES: tuple[Any, ...] = (
@@ -244,8 +244,10 @@ def bundle(folder: Path, rng: random.Random) -> None:
         _retell(folder)
     if rng.random() < 0.8 and not (folder / contents.SUMS).is_dir():
         files = sorted(folder.iterdir())
-        found = {p.name: sums.sha256(p) for p in files if p.name != contents.SUMS and p.is_file()}
-        (folder / contents.SUMS).write_bytes(sums.listed(found))
+        found = {
+            p.name: checksums.sha256(p) for p in files if p.name != contents.SUMS and p.is_file()
+        }
+        (folder / contents.SUMS).write_bytes(checksums.listed(found))
 
 
 def _rearrange(folder: Path, path: Path, rng: random.Random) -> None:

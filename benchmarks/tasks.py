@@ -72,7 +72,9 @@ def ksame_groups(device: torch.device, _: Path, *, rows: int, dim: int, k: int, 
     x, resources = random_rows(rows, dim).numpy(), Resources(device, memory=gib << 30)
     # Each pair once; on the fly, again the distances to rows that are left when one is grouped.
     passes = 1 if 4 * rows * rows <= resources.memory else 2
-    return Task(run=lambda: ksame.group(x, k, resources), flop=passes * rows * rows * dim)
+    return Task(
+        run=lambda: ksame.group(x, k=k, resources=resources), flop=passes * rows * rows * dim
+    )
 
 
 def ksame_persons(device: torch.device, _: Path, *, rows: int, dim: int, k: int) -> Task:
@@ -80,9 +82,9 @@ def ksame_persons(device: torch.device, _: Path, *, rows: int, dim: int, k: int)
     x, resources = random_rows(rows, dim).numpy(), Resources(device, memory=4 << 30)
     persons = np.random.default_rng(0).permutation(rows) // 5
     return Task(
-        run=lambda: ksame.group(x, k, resources, persons),
+        run=lambda: ksame.group(x, persons, k=k, resources=resources),
         flop=rows * rows * dim,
-        baseline=lambda: ksame.group(x, k, resources),
+        baseline=lambda: ksame.group(x, k=k, resources=resources),
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.core import cluster, process, progress
+from src.core import cluster, progress
 from src.core.devices import Resources
-from src.core.errors import DataError, OutputError
+from src.core.errors import OutputError
 from src.core.files import replacing
 from src.core.provenance import fingerprint, fingerprint_arrays
 from src.database import EmbeddingSet
@@ -20,8 +20,8 @@ FOLDER = "blocks"  # below the folder of fitted models
 BYTES = 9  # per row, of what is kept
 
 
-# Groups (m, k) of rows (n, D), whose persons (n,) or None follow by name; it can be pickled.
-Group = Callable[..., np.ndarray]
+# Rows (n, D) and their persons (n,) or None → groups (m, k) of row numbers; it can be pickled.
+Group = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 
 
 def grouped(
@@ -73,16 +73,9 @@ def _made(
     """The groups of each task, with its number, as they are finished."""
     if resources.workers is None:
         for number in range(count):
-            rows, persons = task(number)
-            yield number, group(rows, persons=persons)
+            yield number, group(*task(number))
         return
-    yield from cluster.results(resources.workers, _by_worker, lambda i: (group, *task(i)), count)
-
-
-def _by_worker(group: Group, rows: np.ndarray, persons: np.ndarray | None) -> np.ndarray:
-    process.tune()
-    with cluster.one_at_a_time, progress.silenced():
-        return group(rows, persons=persons)
+    yield from cluster.results(resources.workers, group, task, count)
 
 
 def _require_room(folder: Path, needed: int) -> None:
@@ -100,7 +93,7 @@ def _read(folder: Path | None, number: int) -> np.ndarray | None:
         return None
     try:
         return np.asarray(np.load(folder / f"{number}.npy", allow_pickle=False))
-    except (OSError, ValueError, EOFError, DataError):
+    except (OSError, ValueError, EOFError):
         return None
 
 

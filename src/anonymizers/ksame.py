@@ -153,7 +153,7 @@ def _require_groups(data: EmbeddingSet, parts: list[np.ndarray], k: int, per_cla
 
 
 def group(
-    embeddings: np.ndarray, k: int, resources: Resources, persons: np.ndarray | None = None
+    embeddings: np.ndarray, persons: np.ndarray | None = None, *, k: int, resources: Resources
 ) -> np.ndarray:
     """Group rows (n, D) float32 greedily; the last n mod k rows are left out.
 

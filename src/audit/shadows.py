@@ -2,7 +2,7 @@
 
 Every fit has a seed of its own and one thread, so the same releases come from one process, from
 several and from a cluster. What is finished is kept until the audit is, and found by whoever runs
-the same audit again.
+the same audit again, unless persons are known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from src import database
 from src.anonymizers.base import Anonymizer
 from src.anonymizers.methods import Identity
 from src.audit import attacks, units
-from src.core import cluster, process, progress, seeding, threads
+from src.core import cluster, progress, seeding, threads
 from src.core.devices import Resources
 from src.core.errors import DataError, InputError, MissingFileError
 from src.core.provenance import fingerprint, fingerprint_arrays, versions
@@ -124,12 +124,14 @@ class Maker:
             yield number, release
 
     def _paths(self, rows: EmbeddingSet, inside: np.ndarray) -> Sequence[Path | None]:
-        """A file per shadow, named after all that its release depends on."""
-        if self._folder is None or self.anonymizer is None:
+        """A file per shadow, named after all that its release depends on.
+
+        None where persons are known: a list of persons could be tried against the names.
+        """
+        if self._folder is None or self.anonymizer is None or rows.persons is not None:
             return [None] * len(inside)
         depends_on = {
             "rows": rows.fingerprint,
-            "persons": None if rows.persons is None else fingerprint_arrays(rows.persons),
             "val": self.val.fingerprint,
             "anonymizer": self.anonymizer.name,
             "settings": dataclasses.asdict(self.anonymizer),
@@ -153,29 +155,21 @@ class Maker:
         self, rows: EmbeddingSet, inside: np.ndarray, numbers: Sequence[int]
     ) -> Iterator[tuple[int, EmbeddingSet]]:
         """The shadows of these numbers, as the workers finish them."""
-        from distributed import KilledWorker, as_completed
-        from distributed.client import FutureCancelledError
-
         client = self.resources.workers
         alone = replace(self, resources=replace(self.resources, workers=None))
         maker, everyone = (
             client.scatter(part, broadcast=True, hash=False) for part in (alone, rows)
         )
-        futures = {
-            client.submit(_by_worker, maker, everyone, inside[number], number, pure=False): number
-            for number in numbers
-        }
+
+        def task(place: int) -> tuple[object, ...]:
+            return maker, everyone, inside[numbers[place]], numbers[place]
+
         errors: dict[int, InputError] = {}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except InputError as error:
-                errors[futures[future]] = error
-            except (KilledWorker, FutureCancelledError, OSError) as error:
-                raise ConnectionError(
-                    f"the processes that make shadows are lost: {cluster.one_line(error)}; run "
-                    "the same command again, which goes on from those that are finished"
-                ) from error
+        for place, found in cluster.results(client, _tried, task, len(numbers)):
+            if isinstance(found, InputError):
+                errors[place] = found
+            else:
+                yield numbers[place], found
         if errors:
             raise errors[min(errors)]  # that which one process would have met first
 
@@ -194,10 +188,13 @@ def _shadow(maker: Maker, rows: EmbeddingSet, part: np.ndarray, number: int) -> 
     return maker.release(attacks.subset(rows, part), f"shadow {number}")
 
 
-def _by_worker(maker: Maker, rows: EmbeddingSet, part: np.ndarray, number: int) -> EmbeddingSet:
-    process.tune()
-    with cluster.one_at_a_time:
+def _tried(
+    maker: Maker, rows: EmbeddingSet, part: np.ndarray, number: int
+) -> EmbeddingSet | InputError:
+    try:
         return _shadow(maker, rows, part, number)
+    except InputError as error:
+        return error
 
 
 def _read(path: Path) -> EmbeddingSet | None:

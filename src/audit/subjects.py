@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from src import database
 from src.anonymizers import methods
 from src.anonymizers.base import Anonymizer
-from src.core import meta, names
+from src.core import classes, meta, names
 from src.core.errors import DataError, InputError
 from src.core.files import read_json
 from src.core.records import Subject
@@ -100,7 +99,7 @@ def _matched(path: Path, database_: Database, train: EmbeddingSet) -> EmbeddingS
         )
     labels = found.labels
     if found.meta.get("class_names") and train.meta.get("class_names"):
-        labels = _by_name(path, found, train.class_names)
+        labels = classes.renumbered(path, labels, found.class_names, train.class_names)
     unknown = np.setdiff1d(labels, train.labels)
     if len(unknown):
         raise DataError(
@@ -108,21 +107,6 @@ def _matched(path: Path, database_: Database, train: EmbeddingSet) -> EmbeddingS
             f"{', '.join(map(str, np.unique(train.labels)))})"
         )
     return replace(found, labels=labels)
-
-
-def _by_name(path: Path, found: EmbeddingSet, known: Sequence[str]) -> np.ndarray:
-    """The labels of a file's rows as the numbers that the class names have in training."""
-    numbers = {name: number for number, name in enumerate(known)}
-    used = {label: found.class_names[label] for label in np.unique(found.labels)}
-    for name in used.values():
-        if name not in numbers:
-            raise DataError(
-                f"{path}: class '{name}' is not a class of the training rows ({', '.join(known)})"
-            )
-    table = np.zeros(max(used) + 1, dtype=np.int64)
-    for label, name in used.items():
-        table[label] = numbers[name]
-    return np.asarray(table[found.labels])
 
 
 def _public(backbone: str) -> str:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 
 from src import database
-from src.bundle import datasheet, decoders, rendering, sums
-from src.bundle.sums import SUMS as SUMS
+from src.bundle import checksums, datasheet, decoders, rendering
+from src.bundle.checksums import SUMS as SUMS
 from src.core.errors import DataError, InputError, MissingFileError
 from src.core.files import building, parse_json, reading
 from src.core.records import Subject
@@ -69,7 +69,7 @@ def write(folder: Path, bundle: Bundle) -> None:
         (inside / SHEET).write_bytes(datasheet.canonical(sheet).encode())
         (inside / SHEET_TEXT).write_bytes(rendering.render(sheet).encode())
         files = sorted(inside.iterdir())
-        content = sums.listed({path.name: sums.sha256(path) for path in files})
+        content = checksums.listed({path.name: checksums.sha256(path) for path in files})
         (inside / SUMS).write_bytes(content)
         settle(inside)
 
@@ -173,14 +173,14 @@ def _check_files(folder: Path) -> None:
         raise MissingFileError(f"{folder} is not a folder")
     if not (folder / SUMS).is_file():
         raise MissingFileError(f"{folder / SUMS} does not exist: {folder} is not a bundle")
-    content = sums.small(folder / SUMS, MOST_BYTES[SUMS])
-    expected = sums.parsed(folder / SUMS, content)
+    content = checksums.small(folder / SUMS, MOST_BYTES[SUMS])
+    expected = checksums.parsed(folder / SUMS, content)
     present = {path.name for path in folder.iterdir()} - {SUMS}
     for name in sorted((ALWAYS | expected.keys()) - present):
         raise MissingFileError(f"{folder / name} does not exist, but belongs to the bundle")
     for name in sorted(present - (expected.keys() & (ALWAYS | {DECODER}))):
         raise DataError(f"{folder / name} does not belong to the bundle")
     for name, digest in expected.items():
-        sums.check_file(folder / name, digest, MOST_BYTES.get(name, math.inf))
-    if content != sums.listed(expected):
+        checksums.check_file(folder / name, digest, MOST_BYTES.get(name, math.inf))
+    if content != checksums.listed(expected):
         raise DataError(f"{folder / SUMS} {NOT_OURS}")

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from src.bundle import card, contents, croissant, decoders, shards, sums
+from src.bundle import card, checksums, contents, croissant, decoders, shards
 from src.bundle.contents import DECODER, SHEET, SUMS, Bundle
 from src.core.errors import DataError, MissingFileError
 from src.core.files import building
@@ -50,11 +50,11 @@ def write(folder: Path, source: Path, bundle: Bundle) -> None:
         shutil.copyfile(source / SUMS, inside / BUNDLE_SUMS)
         if bundle.decoder is not None:
             shutil.copyfile(source / DECODER, inside / DECODER)
-        found = {name: sums.sha256(inside / name) for name in names(inside)}
+        found = {name: checksums.sha256(inside / name) for name in names(inside)}
         for name, text in _told(inside, bundle, found).items():
             (inside / name).write_bytes(text)
-            found[name] = sums.sha256(inside / name)
-        (inside / SUMS).write_bytes(sums.listed(found))
+            found[name] = checksums.sha256(inside / name)
+        (inside / SUMS).write_bytes(checksums.listed(found))
         contents.settle(inside)
 
 
@@ -74,7 +74,7 @@ def read(folder: Path, output: Path) -> Bundle:
     if features != shards.features(rows.dim, card.class_names(bundle.sheet)):
         raise DataError(f"{paths[0]} does not name the classes as {SHEET} does")
     for name, text in _told(folder, bundle, found).items():
-        if sums.small(folder / name, MOST_BYTES[name]) != text:
+        if checksums.small(folder / name, MOST_BYTES[name]) != text:
             raise DataError(f"{folder / name} does not say what {SHEET} says")
     with building(output) as temporary:
         inside = temporary / output.name
@@ -122,8 +122,8 @@ def _check_files(folder: Path) -> dict[str, str]:
             "wrote (of others' files create_db.py --from makes a database)"
         )
     present = _present(folder)
-    content = sums.small(folder / SUMS, MOST_SUMS)
-    found = sums.parsed(folder / SUMS, content)
+    content = checksums.small(folder / SUMS, MOST_SUMS)
+    found = checksums.parsed(folder / SUMS, content)
     for name in sorted((ALWAYS | found.keys()) - present):
         raise MissingFileError(f"{folder / name} does not exist, but belongs to the repository")
     series = [SHARD.fullmatch(name) for name in sorted(found)]
@@ -135,8 +135,8 @@ def _check_files(folder: Path) -> dict[str, str]:
             raise DataError(f"{folder / name} does not belong to the repository")
     for name, digest in found.items():
         most = MOST_SHARD if SHARD.fullmatch(name) else MOST_BYTES.get(name, math.inf)
-        sums.check_file(folder / name, digest, most)
-    if content != sums.listed(found):
+        checksums.check_file(folder / name, digest, most)
+    if content != checksums.listed(found):
         raise DataError(f"{folder / SUMS} {contents.NOT_OURS}")
     return found
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from src.core import process
+from src.core import process, progress
 from src.core.errors import InputError, MissingPackageError
 
 REQUIREMENTS = "requirements-cluster.txt"
@@ -135,7 +135,7 @@ def results(
 
     def submit() -> None:
         if (number := next(waiting, None)) is not None:
-            future = client.submit(function, *arguments(number), pure=False)
+            future = client.submit(_in_turn, function, *arguments(number), pure=False)
             numbers[future] = number
             running.add(future)
 
@@ -150,6 +150,12 @@ def results(
             f"the other processes are lost: {one_line(error)}; run the same command again, which "
             "goes on from what is finished"
         ) from error
+
+
+def _in_turn(function: Callable[..., T], *arguments: Any) -> T:
+    process.tune()  # torch has yet to be imported in a new worker
+    with one_at_a_time, progress.silenced():
+        return function(*arguments)
 
 
 def one_line(error: BaseException) -> str:

@@ -143,11 +143,11 @@ def test_finished_blocks_are_kept_until_all_are_made(tmp_path, monkeypatch):
     rows, resources = mixture(600), replace(CPU, ckpt_folder=tmp_path / "ckpts")
     expected, whole, calls = grouped(rows, 5, 100), ksame.group, []
 
-    def interrupted(embeddings, k, resources, persons=None):
+    def interrupted(embeddings, persons=None, **settings):
         calls.append(len(embeddings))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return whole(embeddings, k, resources, persons)
+        return whole(embeddings, persons, **settings)
 
     monkeypatch.setattr(ksame, "group", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -39,8 +39,8 @@ def slow_groups(rows, k):
 
 
 def both_paths(rows, k):
-    held = ksame.group(rows, k, HELD)
-    np.testing.assert_array_equal(ksame.group(rows, k, ON_THE_FLY), held)
+    held = ksame.group(rows, k=k, resources=HELD)
+    np.testing.assert_array_equal(ksame.group(rows, k=k, resources=ON_THE_FLY), held)
     return held.tolist()
 
 
@@ -98,7 +98,7 @@ def test_the_number_of_threads_makes_no_difference():
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            groups.append(ksame.group(rows, 5, HELD))
+            groups.append(ksame.group(rows, k=5, resources=HELD))
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(*groups)
@@ -106,9 +106,11 @@ def test_the_number_of_threads_makes_no_difference():
 
 def test_scaling_all_rows_by_a_power_of_two_changes_no_group():
     rows = np.random.default_rng(7).normal(size=(90, 5)).astype(np.float32)
-    expected = ksame.group(rows, 4, HELD)
+    expected = ksame.group(rows, k=4, resources=HELD)
     for factor in (2.0**-100, 2.0**60):
-        np.testing.assert_array_equal(ksame.group(rows * np.float32(factor), 4, HELD), expected)
+        np.testing.assert_array_equal(
+            ksame.group(rows * np.float32(factor), k=4, resources=HELD), expected
+        )
 
 
 @settings(max_examples=30, deadline=None)

@@ -162,8 +162,8 @@ def test_latent_centroids_are_of_k_persons(name, broken, monkeypatch):
         monkeypatch.setattr(ksame, "_shared", lambda persons: False)
     original = ksame.group
 
-    def noted(rows, k, resources, persons=None):
-        groups = original(rows, k, resources, persons)
+    def noted(rows, persons=None, **settings):
+        groups = original(rows, persons, **settings)
         seen.extend(len(set(persons[group])) for group in groups)
         return groups
 

@@ -241,7 +241,7 @@ def test_classes_are_matched_by_name(small):
         (lambda train: (blobs(50, 3, classes=3), {}), "label 2 has no training row"),
         (
             lambda train: (blobs(50, 3), {"class_names": ["no", "maybe"]}),
-            "class 'maybe' is not a class of the training rows (no, yes)",
+            "has rows of class 'maybe', which the training rows do not name (they name: no, yes)",
         ),
         (lambda train: (blobs(50, 3), {"backbone": "other"}), "by backbone 'other', not 'pixels'"),
         (

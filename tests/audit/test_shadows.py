@@ -127,14 +127,20 @@ def test_shadows_of_something_else_are_not_taken(tmp_path, monkeypatch, change):
     assert len(fitted) == 8
 
 
-def test_shadows_of_other_rows_or_persons_are_not_taken(tmp_path, monkeypatch):
+def test_shadows_of_other_rows_are_not_taken(tmp_path, monkeypatch):
     kept = maker(resources=Resources(CPU, tmp_path))
     releases(kept)
     fitted = counted(monkeypatch)
-    owned = dataclasses.replace(ROWS, persons=np.arange(80))
-    for rows in (blobs(80, 3), owned):
-        kept.shadows(rows, INSIDE[:1], lambda found: None)
-    assert len(fitted) == 2
+    kept.shadows(blobs(80, 3), INSIDE[:1], lambda found: None)
+    assert len(fitted) == 1
+
+
+def test_of_persons_no_shadow_is_kept_whose_name_a_list_could_be_tried_against(tmp_path):
+    owned = dataclasses.replace(ROWS, persons=np.arange(80) // 4)
+    made = [maker(resources=Resources(CPU, folder)) for folder in (tmp_path, None)]
+    whole, unkept = (m.shadows(owned, INSIDE[:2], lambda r: r.fingerprint) for m in made)
+    assert whole == unkept
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_an_audit_leaves_no_shadows(tmp_path):

@@ -13,7 +13,7 @@ import math
 from typing import Any, NamedTuple
 
 from src.anonymizers.dp import analytic, budgets, keys, noisy_sums
-from src.anonymizers.dp.blocks import Blocks
+from src.anonymizers.dp.contributions import Blocks
 from src.anonymizers.settings import SumSettings
 from src.core.devices import Resources
 from src.core.provenance import versions

@@ -27,7 +27,7 @@ from src.anonymizers.settings import GuaranteeSettings, SumSettings
 from src.core.devices import Resources
 from src.core.errors import DataError, InputError, OutputError, reason
 from src.core.files import read_json, write_json
-from src.core.provenance import versions
+from src.core.provenance import fingerprint_arrays, versions
 from src.core.records import FORMAT
 from src.database import Database, EmbeddingSet
 
@@ -197,7 +197,8 @@ def entry(
     delta = budgets.delta(anonymizer, count, protects)
     closed = isinstance(anonymizer, SumSettings)
     depends_on = {
-        **keys.identity(rows),
+        "rows": rows.fingerprint,
+        "persons": None if rows.persons is None else fingerprint_arrays(rows.persons),
         "anonymizer": anonymizer.name,
         "settings": dataclasses.asdict(anonymizer),
         "backbone": database.backbone,

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from src.anonymizers.dp import sums
-from src.anonymizers.dp.blocks import Block, Blocks, limited, norm_quantile
+from src.anonymizers.dp.contributions import Block, Blocks, limited, norm_quantile
 from src.networks.gaussians import Sums
 
 LEAST_UNIT = 2.0  # deviations of the noise of a feature's unit, which no unit is below

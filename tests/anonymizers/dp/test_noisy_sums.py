@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.anonymizers.dp import blocks, noisy_sums, persons
-from src.anonymizers.dp.blocks import Blocks
+from src.anonymizers.dp import contributions, noisy_sums, persons
+from src.anonymizers.dp.contributions import Blocks
 from src.anonymizers.methods import DPGaussian
 from src.database import EmbeddingSet
 
@@ -24,7 +24,7 @@ def rows_of(n=300, dim=5, classes=3, seed=0, **more):
     return EmbeddingSet(rows.astype(np.float32), np.arange(n) % classes, **more)
 
 
-def take(data, noise=NONE, bound=None, classes=3, elements=blocks.ELEMENTS, seed=0):
+def take(data, noise=NONE, bound=None, classes=3, elements=contributions.ELEMENTS, seed=0):
     generator = torch.Generator().manual_seed(seed)
     found = Blocks(data, CPU, elements)
     return noisy_sums.take(found, classes, noise, bound, generator)
@@ -214,7 +214,7 @@ def test_the_median_norm_is_found_in_noise():
     assert histogram.sum() == 2000
     for seed in range(20):
         noise = 40 * torch.randn(
-            blocks.BINS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            contributions.BINS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
-        found = blocks.norm_quantile(histogram + noise, 40.0, 0.5)
+        found = contributions.norm_quantile(histogram + noise, 40.0, 0.5)
         assert 0.8 * np.median(lengths) < found < 1.4 * np.median(lengths)
