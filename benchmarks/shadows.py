@@ -61,7 +61,7 @@ def _report(
         shorter = methods.parse("cvae", {"num_epochs": epochs})
         with _going_on(splits, seed, here):
             found = _auc(splits, released, shorter, number, seed, here)
-    what = "fitted anew" if epochs is None else f"{epochs} epochs more of the release's own"
+    what = "fitted from the start" if epochs is None else f"{epochs} epochs more of the release's own"
     wall, busy = time.perf_counter() - clock, time.process_time() - processor
     print(
         f"seed {seed}, {what}: {wall:.1f} s, {busy:.1f} s of this process's processor time, "
@@ -106,17 +106,17 @@ def _going_on(splits: Splits, seed: int, resources: Resources) -> Iterator[None]
     settings = FitSettings()
     own = cvae.fit(splits.train, splits.val, settings, seed=seed, resources=resources)
     weights = {name: tensor.clone() for name, tensor in own.state_dict().items()}
-    anew = cvae._train
+    train = cvae._train
 
     def further(model: Any, *rest: Any) -> Any:
         model.load_state_dict(weights)
-        return anew(model, *rest)
+        return train(model, *rest)
 
     cvae._train = further  # type: ignore[assignment]
     try:
         yield
     finally:
-        cvae._train = anew
+        cvae._train = train
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The secret key that the noise of private releases is drawn with.
 
 A seed is known or guessed, and noise that can be drawn again hides nothing. Nothing that is
-computed from the key is written to a file, except for the noise in a release.
+computed from the key is written to a file, except for the noise in a release and a checksum in
+the ledger, from which it cannot be found.
 """
 
 from __future__ import annotations
