@@ -32,12 +32,26 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anonymizer(Settings, ABC):
-    """A method with its settings, such as k-Same with k = 5."""
+class Method(Settings):
+    """What made a release: a name and settings, which its id consists of."""
 
     name: ClassVar[str]
     seeded: ClassVar[bool] = True  # another seed gives another release
     private: ClassVar[bool] = False  # differentially private
+
+    def release_id(self, seed: int) -> str:
+        """The id in file names: `ksame-5`, `cvae-s0`, `cvae-var0.5-s0`.
+
+        Raises:
+            InputError: so many settings are given that it is too long for a file's name.
+        """
+        tags = [self.name, *self.tags, *([f"s{seed}"] if self.seeded else [])]
+        return names.checked("-".join(tags))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anonymizer(Method, ABC):
+    """A method that anonymizes training rows, such as k-Same with k = 5."""
 
     @abstractmethod
     def release(
@@ -104,15 +118,6 @@ class Anonymizer(Settings, ABC):
             rows=released.fingerprint if released else None,
             unit=unit_of(released.meta) if released else unit,
         )
-
-    def release_id(self, seed: int) -> str:
-        """The id in file names: `ksame-5`, `cvae-s0`, `cvae-var0.5-s0`.
-
-        Raises:
-            InputError: so many settings are given that it is too long for a file's name.
-        """
-        tags = [self.name, *self.tags, *([f"s{seed}"] if self.seeded else [])]
-        return names.checked("-".join(tags))
 
     def fit_id(self, seed: int) -> str:
         """The same for all methods and seeds that one grouping or fitted model serves."""

@@ -4,6 +4,7 @@ python -m src.bundle create --dataset digits --backbone pixels --anonymizer cvae
 --license CC-BY-4.0 --output digits_cvae
 python -m src.bundle verify digits_cvae
 python -m src.bundle sample digits_cvae --rows 1000 --seed 1 --output digits_1000.npz
+python -m src.bundle merge hospital_a hospital_b --output both_hospitals
 python -m src.bundle export digits_cvae --output digits_cvae_repository
 python -m src.bundle import digits_cvae_repository --output digits_cvae_again
 
@@ -92,11 +93,11 @@ def verify(parser: cli.Parser, argv: Sequence[str]) -> None:
 
     bundle = contents.read(args.folder)
     stated = [*bundle.sheet["stated"], *rendering.REMARKS, "utility and audits"]
-    anonymizer = datasheet.anonymizer_of(bundle.sheet)
+    method = datasheet.method_of(bundle.sheet)
     checked = bundle.sheet["shown"]
-    if isinstance(anonymizer, methods.DPCVAE):
+    if isinstance(method, methods.DPCVAE):
         try:
-            privacy.check_epsilon(anonymizer, bundle.rows)
+            privacy.check_epsilon(method, bundle.rows)
         except MissingPackageError as error:
             checked = [line for line in checked if line != privacy.EPSILON]
             stated.append(f"{privacy.EPSILON} ({error})")
@@ -170,6 +171,39 @@ def _require_replaceable(path: Path) -> None:
         )
 
 
+def merge(parser: cli.Parser, argv: Sequence[str]) -> None:
+    """Add up the noisy sums of several sites' dpgaussian bundles into one release of all.
+
+    It costs no privacy. The sites' persons have to be different ones.
+    """
+    text = "the sites' bundles, two or more"
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help=text)
+    cli.add_seed_flag(parser)
+    folder, text = cli.new_folder, "a new folder"
+    parser.add_argument("--output", type=folder, required=True, metavar="DIR", help=text)
+    text = "terms of use (default: those of the bundles)"
+    parser.add_argument("--license", default="", metavar="TEXT", help=text)
+    text = "what the data are (default: what the bundles say)"
+    parser.add_argument("--description", default="", metavar="TEXT", help=text)
+    args = parser.parse(argv)
+    if len(args.folders) < 2:
+        raise InputError("merge needs two bundles or more")
+    for place in args.folders:
+        if place.resolve() in args.output.resolve().parents:
+            raise InputError(f"--output {args.output} is in the bundle {place}")
+
+    from src.bundle import contents, merging
+
+    given = [merging.Given(str(place), contents.read(place)) for place in args.folders]
+    merged = merging.merge(
+        given, seed=args.seed, description=args.description, license=args.license
+    )
+    contents.write(args.output, merged)
+    print(f"{args.output}  {merged.sheet['release']} of {merged.sheet['dataset']}: ", end="")
+    print(f"{len(merged.rows)} rows of {merged.sheet['settings']['sites']} sites")
+    print(merged.sheet["guarantee"])
+
+
 def export(parser: cli.Parser, argv: Sequence[str]) -> None:
     """Write a bundle as a repository that dataset hubs, datasets, pandas and polars read."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
@@ -211,6 +245,7 @@ COMMANDS = {
     "create": create,
     "verify": verify,
     "sample": sample,
+    "merge": merge,
     "export": export,
     "import": import_,
 }

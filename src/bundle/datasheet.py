@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.anonymizers import methods
-from src.anonymizers.base import Anonymizer
-from src.bundle import guarantees, preprocessing, rendering
+from src.anonymizers.base import Method
+from src.bundle import guarantees, preprocessing, rendering, sites
 from src.bundle.rendering import shown
 from src.core import names
 from src.core.errors import DataError, InputError
@@ -95,7 +95,7 @@ def remarks(
 def compose(
     rows: EmbeddingSet,
     decoder: Sampler | None,
-    anonymizer: Anonymizer,
+    method: Method,
     remarks: Remarks,
     *,
     seed: int | None,
@@ -104,13 +104,13 @@ def compose(
 
     Args:
         rows: the released rows, as `public_rows` gives them.
-        seed: of the release; None where the anonymizer has none.
+        seed: of the release; None where the method has none.
 
     Raises:
         DataError: rows, facts and decoder contradict each other or the settings.
     """
     try:
-        return _composed(rows, decoder, anonymizer, remarks, seed)
+        return _composed(rows, decoder, method, remarks, seed)
     except DataError as error:
         raise DataError(f"the release cannot be bundled: it {error}") from error
 
@@ -118,14 +118,14 @@ def compose(
 def _composed(
     rows: EmbeddingSet,
     decoder: Sampler | None,
-    anonymizer: Anonymizer,
+    method: Method,
     remarks: Remarks,
     seed: int | None,
 ) -> dict[str, Any]:
-    promise = guarantees.derive(anonymizer, rows, decoder)
+    promise = guarantees.derive(method, rows, decoder)
     return {
         "format": FORMAT,
-        "release": anonymizer.release_id(seed or 0),
+        "release": method.release_id(seed or 0),
         **described(rows, decoder),
         "guarantee": promise.guarantee,
         "shown": [*SHOWN, *promise.shown],
@@ -203,8 +203,8 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-def anonymizer_of(sheet: Mapping[str, Any]) -> Anonymizer:
-    """The anonymizer that a datasheet names, with its settings.
+def method_of(sheet: Mapping[str, Any]) -> Method:
+    """The method that a datasheet names, with its settings.
 
     Raises:
         DataError: they are not all settings of a method, in their own types.
@@ -213,14 +213,17 @@ def anonymizer_of(sheet: Mapping[str, Any]) -> Anonymizer:
     if not isinstance(given, dict):
         raise DataError("has no settings")
     try:
-        anonymizer = methods.parse(sheet["anonymizer"], given)
+        if sheet["anonymizer"] == sites.Merged.name:
+            method: Method = sites.Merged.parse(given, of=sites.Merged.name)
+        else:
+            method = methods.parse(sheet["anonymizer"], given)
     except InputError as error:
         raise DataError(f"has invalid settings: {error}") from error
-    if canonical(asdict(anonymizer)) != canonical(given):
-        raise DataError(f"has incomplete settings: {anonymizer.name} has {asdict(anonymizer)}")
-    if anonymizer.seeded != (type(seed) is int):
+    if canonical(asdict(method)) != canonical(given):
+        raise DataError(f"has incomplete settings: {method.name} has {asdict(method)}")
+    if method.seeded != (type(seed) is int):
         raise DataError(f"has an invalid seed: {seed!r:.80}")
-    return anonymizer
+    return method
 
 
 def problem(sheet: Any, rows: EmbeddingSet, decoder: Sampler | None) -> str | None:
@@ -256,8 +259,8 @@ def _again(
     """
     names.checked(sheet["dataset"])
     names.checked_backbone(sheet["backbone"])
-    anonymizer, seed = anonymizer_of(sheet), sheet["seed"]
-    release = anonymizer.release_id(seed or 0)
+    method, seed = method_of(sheet), sheet["seed"]
+    release = method.release_id(seed or 0)
     if release != sheet["release"]:
         raise DataError(
             f"names a release {sheet['release']!r:.80}, but its settings are those of {release!r}"
@@ -266,7 +269,7 @@ def _again(
         raise DataError("has no 'preprocessing'")
     _check_quoted(sheet.get("utility"), RESULT, is_result)
     _check_quoted(sheet.get("audits"), AUDIT, is_audit)
-    online = release.replace(anonymizer.name, f"{anonymizer.name}-online", 1)
+    online = release.replace(method.name, f"{method.name}-online", 1)
     other = [result["id"] for result in sheet["utility"] if result["id"] not in (release, online)]
     if other:
         raise DataError(f"quotes a result of {other[0]!r:.80}")
@@ -277,7 +280,7 @@ def _again(
         utility=sheet["utility"],
         audits=sheet["audits"],
     )
-    return _composed(rows, decoder, anonymizer, given, seed)
+    return _composed(rows, decoder, method, given, seed)
 
 
 def _check_quoted(

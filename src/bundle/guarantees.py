@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from src.anonymizers import methods
-from src.anonymizers.base import Anonymizer, Sampled, is_sorted
-from src.bundle import privacy, private_sums
+from src.anonymizers.base import Method, Sampled, is_sorted
+from src.bundle import privacy, private_sums, sites
 from src.bundle.facts import Promise, require, unchecked
 from src.core.errors import DataError
 from src.database import PERSON, ROW, UNITS, EmbeddingSet
@@ -26,8 +26,8 @@ WEIGHT = "A person with many rows weighs more in it than one with few."
 NONE = f"None. How much the release gives away can be measured, but nothing bounds it. {WEIGHT}"
 
 
-def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Sampler | None) -> Promise:
-    """The promise of a release that this anonymizer made.
+def derive(method: Method, rows: EmbeddingSet, decoder: Sampler | None) -> Promise:
+    """The promise of a release that this method made.
 
     Args:
         rows: the released rows, with the facts of their fit in `meta`.
@@ -43,25 +43,27 @@ def derive(anonymizer: Anonymizer, rows: EmbeddingSet, decoder: Sampler | None) 
             "has rows in another order than a release's: by label, then by value; run "
             "anonymize.py again"
         )
-    _check_unit(anonymizer, rows)
-    if isinstance(anonymizer, Sampled):
-        return _drawn(anonymizer, rows, decoder)
+    _check_unit(method, rows)
+    if isinstance(method, Sampled | sites.Merged):
+        return _drawn(method, rows, decoder)
     if decoder is not None:
         raise DataError("has a decoder, but its rows were not drawn from one")
-    if isinstance(anonymizer, methods.KSame):
-        return _ksame(anonymizer, rows)
-    if isinstance(anonymizer, methods.LatentKSame | methods.LatentLinear | methods.Plan):
-        return _latent(anonymizer, rows)
-    if anonymizer.private:
-        raise DataError(f"was made by {anonymizer.name}, whose guarantee cannot be checked")
+    if isinstance(method, methods.KSame):
+        return _ksame(method, rows)
+    if isinstance(method, methods.LatentKSame | methods.LatentLinear | methods.Plan):
+        return _latent(method, rows)
+    if method.private:
+        raise DataError(f"was made by {method.name}, whose guarantee cannot be checked")
     return Promise(NONE, [], unchecked(facts))
 
 
-def _drawn(anonymizer: Sampled, rows: EmbeddingSet, decoder: Sampler | None) -> Promise:
+def _drawn(
+    anonymizer: Sampled | sites.Merged, rows: EmbeddingSet, decoder: Sampler | None
+) -> Promise:
     """The promise of a release that a decoder drew.
 
     Raises:
-        DataError: there is none, or it is not this anonymizer's or contradicts the facts.
+        DataError: there is none, or it is not this method's or contradicts the facts.
     """
     if decoder is None:
         raise DataError("has no decoder, but its rows were drawn from one")
@@ -72,17 +74,19 @@ def _drawn(anonymizer: Sampled, rows: EmbeddingSet, decoder: Sampler | None) -> 
     counts = np.bincount(rows.labels, minlength=decoder.num_classes)
     if decoder.class_weights.long().tolist() != counts.tolist():
         raise DataError("goes with a decoder that counts other rows of a class than there are")
-    if isinstance(anonymizer, methods.DPGaussian) and isinstance(decoder, Gaussians):
-        return private_sums.promise(anonymizer, rows, decoder)
+    if isinstance(decoder, Gaussians):
+        if isinstance(anonymizer, methods.DPGaussian):
+            return private_sums.promise(anonymizer, rows, decoder)
+        if isinstance(anonymizer, sites.Merged):
+            return sites.promise(anonymizer, rows, decoder)
     if not isinstance(anonymizer, methods.CVAE | methods.DPCVAE) or isinstance(decoder, Gaussians):
         raise DataError(f"goes with a decoder that is not one of {anonymizer.name}")
     assert isinstance(decoder, Decoder)
     _check_layers(anonymizer, decoder)
     if isinstance(anonymizer, methods.DPCVAE):
         return privacy.promise(anonymizer, rows, decoder)
-    shown = ["each class has as many rows as the decoder counts"]
     stated = ["that this decoder drew the rows", *unchecked(rows.meta["facts"])]
-    return Promise(NONE, shown, stated)
+    return Promise(NONE, [privacy.COUNTED], stated)
 
 
 def _ksame(anonymizer: methods.KSame, rows: EmbeddingSet) -> Promise:
@@ -152,9 +156,10 @@ def _rows_of(k: int, rows: EmbeddingSet) -> str:
     return f"{k} real rows" + f" of {k} different persons" * (rows.meta["unit"] == PERSON)
 
 
-def _check_unit(anonymizer: Anonymizer, rows: EmbeddingSet) -> None:
+def _check_unit(method: Method, rows: EmbeddingSet) -> None:
     """Raise DataError where the promise is said to be made to others than the settings allow."""
-    unit, asked = rows.meta.get("unit"), getattr(anonymizer, "unit", ROW)
+    unit = rows.meta.get("unit")
+    asked = None if isinstance(method, sites.Merged) else getattr(method, "unit", ROW)
     if unit not in UNITS or asked not in (None, unit):
         raise DataError(f"states unit {unit!r:.80}, which its settings do not give")
 

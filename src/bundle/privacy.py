@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ DEVICES = ("cpu", "cuda")  # whose noise depends on all bits of the key, and on 
 NOISE = (0.01, 1e12)  # multipliers, wider than any fit has them
 ROUNDED = 1e-3  # share of ε by which machines may differ
 ACCOUNTANT = re.escape(accounting.ACCOUNTANT) + r" \(opacus [\w.+]{1,40}\)"
+COUNTED = "each class has as many rows as the decoder counts"
 EPSILON = "epsilon follows from the noise, sampling rate and steps of all mechanisms"
 
 
@@ -38,7 +40,7 @@ def promise(anonymizer: methods.DPCVAE, rows: EmbeddingSet, decoder: Decoder) ->
         "steps": max(1, round(anonymizer.epochs / anonymizer.sampling_rate)),
         "max_grad_norm": anonymizer.max_grad_norm,
     }
-    checked = check_facts(anonymizer, rows, expected, ACCOUNTANT)
+    checked = check_facts(anonymizer, rows.meta, expected, ACCOUNTANT)
     mechanisms(anonymizer, rows)
     _check_bounds(rows, decoder)
     return sentences(rows, EPSILON, {*checked, "noise_multiplier", "budget"})
@@ -53,36 +55,46 @@ def sentences(rows: EmbeddingSet, epsilon: str, checked: set[str]) -> Promise:
     """
     facts, unit = rows.meta["facts"], rows.meta["unit"]
     return Promise(
-        f"({math.ceil(1e4 * facts['epsilon']) / 1e4:g}, {facts['delta']:g})-differential privacy "
-        f"of the training {unit}s (neighbours: {facts['neighbours']}; accountant: "
+        f"({rounded_up(facts['epsilon'])}, {facts['delta']:g})-differential privacy of the "
+        f"training {unit}s (neighbours: {facts['neighbours']}; accountant: "
         f"{facts['accountant']}; noise from {facts['noise']}). Other releases made from the same "
         f"{unit}s add up with it.",
-        [epsilon, "each class has as many rows as the decoder counts"],
-        [
-            "that the noise was drawn as stated, with a key that stays secret",
-            f"that delta is below 1 / (training {unit}s)",
-            "that this decoder drew the rows",
-            *unchecked(facts, *checked),
-        ],
+        [epsilon, COUNTED],
+        [*unshown(unit), *unchecked(facts, *checked)],
     )
+
+
+def rounded_up(epsilon: float) -> str:
+    """ε with four decimals, never less than it is."""
+    return f"{math.ceil(1e4 * epsilon) / 1e4:g}"
+
+
+def unshown(unit: str) -> list[str]:
+    """What of a guarantee to this unit no file can show."""
+    return [
+        "that the noise was drawn as stated, with a key that stays secret",
+        f"that delta is below 1 / (training {unit}s)",
+        "that this decoder drew the rows",
+    ]
 
 
 def check_facts(
     anonymizer: methods.DPCVAE | methods.DPGaussian,
-    rows: EmbeddingSet,
+    meta: Mapping[str, Any],
     more: Mapping[str, object],
     accountant: str,
 ) -> set[str]:
     """Hold what a guarantee states against the settings; return the names of these facts.
 
     Args:
+        meta: of the released rows.
         more: facts of this method that its settings give.
         accountant: a pattern.
 
     Raises:
         DataError: one is missing or says something else.
     """
-    facts, unit = rows.meta["facts"], rows.meta["unit"]
+    facts, unit = meta["facts"], meta["unit"]
     missing = [name for name in FACTS if name not in facts]
     if missing:
         raise DataError(f"states no guarantee: '{missing[0]}' is missing")

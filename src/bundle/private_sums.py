@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from src.anonymizers import methods
 from src.anonymizers.dp import analytic, budgets, dpgaussian, noisy_sums
@@ -19,42 +20,60 @@ EPSILON = "epsilon follows from the noise of all sums, and the noise of the deco
 PART = ("sensitivity", "noise_multiplier", "share", "epsilon_alone")
 
 
+class Stated(NamedTuple):
+    """What the facts of a release state and its settings do not contradict."""
+
+    names: set[str]  # of the facts that were held against something
+    noise: list[float]  # multipliers of the sums in a file, as `noisy_sums.OF_NOISE`
+    radius: float
+
+
 def promise(anonymizer: methods.DPGaussian, rows: EmbeddingSet, decoder: Gaussians) -> Promise:
     """The promise of a release whose sums' noise gives the ε that it states.
 
     Raises:
         DataError: its facts contradict its settings, its decoder or each other.
     """
-    facts = rows.meta["facts"]
-    expected = {"counts_are_of": f"{rows.meta['unit']}s"}
-    checked = privacy.check_facts(anonymizer, rows, expected, re.escape(dpgaussian.ACCOUNTANT))
-    noise = _noise(anonymizer, rows)
-    _require_near("epsilon", facts["epsilon"], _epsilon(noise.values(), facts["delta"]))
-    stated = [noise[name] for name in noisy_sums.OF_NOISE]
+    stated = checked(anonymizer, rows.meta, rows.dim)
     for name, ours, theirs in zip(
-        noisy_sums.OF_NOISE, stated, decoder.sums.noise.tolist(), strict=True
+        noisy_sums.OF_NOISE, stated.noise, decoder.sums.noise.tolist(), strict=True
     ):
-        _require_near(f"{name} with noise", ours, theirs, "its decoder has")
+        require_near(f"{name} with noise", ours, theirs, "its decoder has")
+    require_near("the radius", stated.radius, float(decoder.sums.radius))
+    return privacy.sentences(rows, EPSILON, stated.names)
+
+
+def checked(anonymizer: methods.DPGaussian, meta: Mapping[str, Any], dim: int) -> Stated:
+    """What the facts in `meta` state, after they were held against the settings.
+
+    Raises:
+        DataError: they contradict the settings or each other.
+    """
+    facts = meta["facts"]
+    expected = {"counts_are_of": f"{meta['unit']}s"}
+    names = privacy.check_facts(anonymizer, meta, expected, re.escape(dpgaussian.ACCOUNTANT))
+    pixels = meta.get("backbone") == budgets.PIXELS
+    noise = _noise(facts, anonymizer.shares(pixels=pixels))
+    require_near("epsilon", facts["epsilon"], _epsilon(noise.values(), facts["delta"]))
     bounds = facts.get("norm_bounds")
     if not isinstance(bounds, list) or len(bounds) != 2:
         raise DataError(f"states norm_bounds {bounds!r:.80}, which are not two numbers")
     named = dict(zip(("bound", "radius"), bounds, strict=True))
-    _require_near("the radius", number(named, "radius"), float(decoder.sums.radius))
-    pixels = rows.meta.get("backbone") == budgets.PIXELS
-    public = anonymizer.norm_bound(rows.dim, pixels=pixels)
+    bound, radius = (number(named, name) for name in named)
+    public = anonymizer.norm_bound(dim, pixels=pixels)
     if public is not None:
-        _require_near("a public norm", number(named, "bound"), public, "its settings give")
-    return privacy.sentences(rows, EPSILON, {*checked, "budget", "norm_bounds"})
+        require_near("a public norm", bound, public, "its settings give")
+    names |= {"budget", "norm_bounds"}
+    return Stated(names, [noise[name] for name in noisy_sums.OF_NOISE], radius)
 
 
-def _noise(anonymizer: methods.DPGaussian, rows: EmbeddingSet) -> dict[str, float]:
-    """The noise multiplier of each mechanism, from facts that agree with the settings.
+def _noise(facts: Mapping[str, Any], shares: Mapping[str, float]) -> dict[str, float]:
+    """The noise multiplier of each mechanism, from facts that agree with the settings' shares.
 
     Raises:
         DataError: they do not.
     """
-    budget, delta = rows.meta["facts"].get("budget"), rows.meta["facts"]["delta"]
-    shares = anonymizer.shares(pixels=rows.meta.get("backbone") == budgets.PIXELS)
+    budget, delta = facts.get("budget"), facts["delta"]
     if not isinstance(budget, dict) or budget.keys() != shares.keys():
         raise DataError(f"has no budget of {', '.join(shares)}")
     noise = {}
@@ -65,13 +84,13 @@ def _noise(anonymizer: methods.DPGaussian, rows: EmbeddingSet) -> dict[str, floa
         noise[name] = number(part, "noise_multiplier")
         if not privacy.NOISE[0] <= noise[name] <= privacy.NOISE[1]:
             raise DataError(f"states {name} with noise {noise[name]:g}, which no fit has")
-        _require_near(f"the share of {name}", number(part, "share"), shares[name], "its settings")
+        require_near(f"the share of {name}", number(part, "share"), shares[name], "its settings")
         alone = number(part, "epsilon_alone")
-        _require_near(f"epsilon of {name}", alone, _epsilon([noise[name]], delta))
+        require_near(f"epsilon of {name}", alone, _epsilon([noise[name]], delta))
     whole = analytic.composed(noise.values())
     for name, multiplier in noise.items():
         used = (whole / multiplier) ** 2
-        _require_near(f"the share of {name}", shares[name], used, "its noise gives")
+        require_near(f"the share of {name}", shares[name], used, "its noise gives")
     return noise
 
 
@@ -79,7 +98,7 @@ def _epsilon(multipliers: Any, delta: float) -> float:
     return analytic.epsilon(analytic.composed(multipliers), delta)
 
 
-def _require_near(
+def require_near(
     name: str, stated: float, derived: float, source: str = "its mechanisms cost"
 ) -> None:
     """Raise DataError where a number is not what follows, up to what machines differ by."""

@@ -39,7 +39,7 @@ def splits(bundle: Bundle, folder: Path, database: Database) -> Splits:
         MissingFileError, DataError: val or test is absent, damaged, or was made in another way
             than the bundle's rows; or has rows of classes that the bundle has no rows of.
     """
-    train = replace(bundle.rows, meta={**bundle.rows.meta, "class_names": _names(bundle)})
+    train = replace(bundle.rows, meta={**bundle.rows.meta, "class_names": class_names(bundle)})
     found, renumbered = {}, False
     for split in ("val", "test"):
         path, data = database.path(split), database.read_split(split)
@@ -55,7 +55,7 @@ def splits(bundle: Bundle, folder: Path, database: Database) -> Splits:
     return Splits(train, **found)
 
 
-def _names(bundle: Bundle) -> list[str]:
+def class_names(bundle: Bundle) -> list[str]:
     """The names of the bundle's classes, as people read them."""
     return [_plain(entry["name"]) for entry in bundle.sheet["classes"]]
 
@@ -91,7 +91,7 @@ def _renumbered(bundle: Bundle, path: Path, data: EmbeddingSet) -> EmbeddingSet:
     Raises:
         DataError: classes are not named in a way that can be matched, or the bundle lacks one.
     """
-    names, own = _names(bundle), [_plain(name) for name in data.class_names]
+    names, own = class_names(bundle), [_plain(name) for name in data.class_names]
     for where, given in ((f"the bundle {bundle.sheet['release']}", names), (path, own)):
         twice = next((name for name in given if given.count(name) > 1), None)
         if twice is not None:

@@ -160,7 +160,7 @@ def test_epsilon_of_half_the_noise_in_the_facts(copy):
 
 def test_the_check_of_noise_is_what_refuses(copy, monkeypatch):
     forged(copy, epsilon=1.0)
-    monkeypatch.setattr(private_sums, "_require_near", lambda *_: None)
+    monkeypatch.setattr(private_sums, "require_near", lambda *_: None)
     recompose(copy, guarantee=sentence(copy, "(1, 1e-05)"))
     assert bundle("verify", copy).status == 0
 

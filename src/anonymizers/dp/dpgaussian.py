@@ -68,7 +68,7 @@ def fit(train: EmbeddingSet, settings: SumSettings, *, seed: int, resources: Res
         "noise": keys.source(key, generator.device),
         "counts_are_of": f"{protects}s",
         "norm_bounds": bounds,
-        "kept": _kept(sampler),
+        "kept": kept(sampler),
         "validation_rows": "not used",
         "public": budgets.public_knowledge(protects),
         "not_covered": budgets.NOT_COVERED,
@@ -86,7 +86,7 @@ def _part(noise_multiplier: float, share: float, delta: float) -> dict[str, floa
     }
 
 
-def _kept(sampler: Gaussians) -> dict[str, Any]:
+def kept(sampler: Gaussians) -> dict[str, Any]:
     """How much of the noisy sums the release is made of."""
     model = sampler.model
     return {
