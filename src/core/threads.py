@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
@@ -51,7 +51,8 @@ class Team:
 
     def __init__(self, threads: int) -> None:
         """Start no thread before there is work for two."""
-        self._pool = _pool(threads - 1) if threads > 1 else None
+        self._others = threads - 1
+        self._pool = _pool(self._others) if self._others else None
         self._times: dict[bool, list[float]] = {True: [], False: []}
         self._together: bool | None = None if self._pool else False
         self._shared, self._rows = False, 0
@@ -64,9 +65,15 @@ class Team:
             for task in tasks:
                 task()
             return
-        others: list[Future[object]] = [self._pool.submit(_unrecorded, t) for t in tasks[1:]]
+        left = iter(tasks)  # whoever is free takes the next one
+
+        def work() -> None:
+            for task in left:
+                task()
+
+        others = [self._pool.submit(_unrecorded, work) for _ in range(self._others)]
         try:
-            tasks[0]()
+            work()
         finally:
             wait(others)
         for other in others:

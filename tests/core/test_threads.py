@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -59,15 +60,19 @@ class Clock:
     def __init__(self, monkeypatch, alone, together):
         self.now, self.costs, self.others = 0.0, {False: alone, True: together}, False
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        submit = ThreadPoolExecutor.submit
 
-    def task(self):
-        self.others |= threading.current_thread() is not threading.main_thread()
+        def noticed(*args):
+            self.others = True
+            return submit(*args)
+
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", noticed)
 
     def step(self, team, rows=512):
         """A step of two tasks → whether they were shared."""
         self.others = False
         with team.step(rows):
-            team.run([self.task, self.task])
+            team.run([str, str])
             self.now += self.costs[self.others]
         return self.others
 
@@ -99,6 +104,13 @@ def test_one_thread_and_a_gpu_share_nothing(monkeypatch):
     torch.set_num_threads(1)
     with threads.team(CPU) as team:
         assert not any(clock.step(team) for _ in range(10))
+
+
+def test_each_thread_takes_half_of_the_tasks():
+    """Pairs of tasks that wait for each other: a thread with three in a row would wait long."""
+    pair = threading.Barrier(2, timeout=10)
+    with threads.team(CPU) as team:
+        team.run([pair.wait] * 6)
 
 
 @pytest.mark.parametrize("mine", [False, True])
