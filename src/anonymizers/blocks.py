@@ -11,8 +11,7 @@ import numpy as np
 
 from src.core import cluster, progress
 from src.core.devices import Resources
-from src.core.errors import OutputError
-from src.core.files import replacing
+from src.core.files import replacing, require_room
 from src.core.provenance import fingerprint, fingerprint_arrays
 from src.database import EmbeddingSet
 
@@ -44,7 +43,7 @@ def grouped(
     if resources.ckpt_folder is not None and len(cut) > 1 and data.persons is None:
         depends_on = [data.fingerprint, fingerprint_arrays(*cut), name]
         kept = resources.ckpt_folder / FOLDER / fingerprint(depends_on)
-        _require_room(kept, BYTES * len(data))
+        require_room(kept, BYTES * len(data), "finished blocks")
     found = {i: groups for i in range(len(cut)) if (groups := _read(kept, i)) is not None}
     missing = [i for i in range(len(cut)) if i not in found]
 
@@ -76,15 +75,6 @@ def _made(
             yield number, group(*task(number))
         return
     yield from cluster.results(resources.workers, group, task, count)
-
-
-def _require_room(folder: Path, needed: int) -> None:
-    existing = next(parent for parent in folder.parents if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise OutputError(
-            f"{folder} needs {needed:,} bytes for finished blocks; {free:,} are free"
-        )
 
 
 def _read(folder: Path | None, number: int) -> np.ndarray | None:
