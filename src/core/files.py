@@ -7,6 +7,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -113,6 +114,19 @@ def require_writable(*folders: Path) -> None:
             raise OutputError(f"cannot write to {folder}: {existing} is not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write to {folder}: no permission in {existing}")
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Raise OutputError, before work is done, where the disk has no room.
+
+    Args:
+        needed: bytes.
+        what: is to be written in the folder.
+    """
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise OutputError(f"{folder} needs {needed:,} bytes for {what}; {free:,} are free")
 
 
 def require_replaceable(path: Path, beginnings: Mapping[str, bytes]) -> None:
