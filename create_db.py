@@ -36,15 +36,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     database = Database(args.database_root, args.dataset, args.backbone)
     require_writable(database.folder)
     database.require_own()
-    sets = imported(args) if args.files else embedded(args)
+    sets = imported(args) if args.files else embedded(args, database.folder)
     if distributed.rank() == 0:
         for split, data in sets.items():
             print(f"{database.write(split, data)}: {len(data)} rows, {data.dim} dimensions")
+        forget_parts(database.folder)
 
 
-def embedded(args: argparse.Namespace) -> dict[str, EmbeddingSet]:
-    """Read the images, load the backbone, embed the three splits."""
-    from src.embedding import backbones, datasets, extraction  # torch from here on
+def forget_parts(folder: Path) -> None:
+    """Remove what was kept for an interruption."""
+    from src.embedding import keeping  # torch from here on
+
+    keeping.forget(folder)
+
+
+def embedded(args: argparse.Namespace, folder: Path) -> dict[str, EmbeddingSet]:
+    """Read the images, load the backbone, embed the three splits.
+
+    What is finished is kept below the folder, for a run that is interrupted.
+    """
+    from src.embedding import backbones, datasets, extraction, keeping  # torch from here on
 
     device = distributed.device(args.device)
     with distributed.rank_zero_first():  # what it downloads, the others find
@@ -63,11 +74,12 @@ def embedded(args: argparse.Namespace) -> dict[str, EmbeddingSet]:
             image_size=images.model_size(args.image_size),
             weights=args.weights,
         )
-    settings = cli.settings_of(args, ExtractionSettings)
+    settings, size = cli.settings_of(args, ExtractionSettings), args.image_size
     if args.like:
         facts = {"dataset": images.facts, "backbone": backbone.facts}
         args.like.check(settings.precision, facts, backbone.dim)
-    return extraction.embed(args.dataset, images, backbone, settings, image_size=args.image_size)
+    kept = keeping.kept(folder, backbone, settings, size)
+    return extraction.embed(args.dataset, images, backbone, settings, image_size=size, kept=kept)
 
 
 def imported(args: argparse.Namespace) -> dict[str, EmbeddingSet]:

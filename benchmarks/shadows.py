@@ -61,7 +61,9 @@ def _report(
         shorter = methods.parse("cvae", {"num_epochs": epochs})
         with _going_on(splits, seed, here):
             found = _auc(splits, released, shorter, number, seed, here)
-    what = "fitted from the start" if epochs is None else f"{epochs} epochs more of the release's own"
+    what = (
+        "fitted from the start" if epochs is None else f"{epochs} epochs more of the release's own"
+    )
     wall, busy = time.perf_counter() - clock, time.process_time() - processor
     print(
         f"seed {seed}, {what}: {wall:.1f} s, {busy:.1f} s of this process's processor time, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -26,6 +26,7 @@ from src.embedding.backbones import Backbone
 from src.embedding.copies import Embedded
 from src.embedding.datasets.base import ImageSet, ImageSplits
 from src.embedding.datasets.finding import first_of
+from src.embedding.keeping import Kept
 from src.embedding.settings import ExtractionSettings
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -39,16 +40,23 @@ def embed(
     options: ExtractionSettings,
     *,
     image_size: int | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, EmbeddingSet]:
     """Embed all splits; `meta` says what they were made from, and how.
 
+    Args:
+        kept: what is embedded already; nothing is kept without it.
+
     Raises:
-        InputError: an image cannot be read, an embedding is not finite, memory runs out.
+        InputError: an image cannot be read, an embedding is not finite, memory runs out, or the
+            disk has no room for what is kept.
     """
     parts = {}
+    kept = kept or Kept()
+    kept.require_room(sum(len(getattr(images, split)) for split in SPLITS), backbone.dim)
     for split in SPLITS:
         part: ImageSet = getattr(images, split)
-        embedded = extract_marked(part, backbone, options, split)
+        embedded = extract_marked(part, backbone, options, split, kept)
         parts[split] = Part(embedded, part.labels, part.persons)
     shared = {
         "dataset": dataset,
@@ -66,11 +74,11 @@ def extract(
     images: ImageSet, backbone: Backbone, options: ExtractionSettings, *, title: str = ""
 ) -> np.ndarray:
     """Embed n images: (n, D) float32, in their order; see `extract_marked`."""
-    return extract_marked(images, backbone, options, title).rows
+    return extract_marked(images, backbone, options, title, Kept()).rows
 
 
 def extract_marked(
-    images: ImageSet, backbone: Backbone, options: ExtractionSettings, title: str
+    images: ImageSet, backbone: Backbone, options: ExtractionSettings, title: str, kept: Kept
 ) -> Embedded:
     """Embed n images, in their order, and mark each by its content.
 
@@ -79,6 +87,7 @@ def extract_marked(
 
     Args:
         title: of the progress bar.
+        kept: what is embedded already, and is to be kept.
 
     Raises:
         InputError: images cannot be read (the first, and how many of this process's), an embedding
@@ -91,23 +100,24 @@ def extract_marked(
     rows = torch.empty(len(images), backbone.dim, device=backbone.device)
     marks = torch.empty(len(images), 2, dtype=torch.int64, device=backbone.device)
     failures: list[InputError] = []
-    total = sum(batches.rows(b).stop - batches.rows(b).start for b in share)
+    places = {b: batches.rows(b) for b in share}
+    total = sum(place.stop - place.start for place in places.values())
+    missing = kept.restore(images, places, rows, marks, title)
+    done = total - sum(places[b].stop - places[b].start for b in missing)
     with (
         torch.inference_mode(),
         _arithmetic(backbone.device, options.precision),
-        progress.bar(desc=title, total=total, unit=" rows") as bar,
+        progress.bar(desc=title, total=total, initial=done, unit=" rows") as bar,
     ):
-        loader = _loader(batches, share, backbone.device, options.num_workers)
-        for index, loaded in zip(share, loader, strict=True):
-            if isinstance(loaded, list) or failures:  # how many there are is still to be said
-                failures += loaded if isinstance(loaded, list) else []
-                continue
-            batch = torch.as_tensor(loaded).contiguous(memory_format=torch.channels_last)
-            # Nothing here waits for a CUDA device: the rows stay there until all are done.
-            on_device = batch.to(backbone.device, non_blocking=True)
-            rows[batches.rows(index)] = backbone.model(on_device)
-            marks[batches.rows(index)] = copies.marks(on_device)
+        loader = _loader(batches, list(missing), backbone.device, options.num_workers)
+        for index, batch in _readable(missing, loader, failures):
+            # Nothing here waits for a CUDA device: the rows stay there until they are kept.
+            on_device, place = batch.to(backbone.device, non_blocking=True), places[index]
+            rows[place] = backbone.model(on_device)
+            marks[place] = copies.marks(on_device)
+            kept.add(missing[index], rows[place], marks[place])
             bar.update(len(batch))
+    kept.end_split()
     if failures:
         raise first_of(failures, f"{total} images of {title or 'the split'}")
     for values in (rows, marks):
@@ -154,12 +164,26 @@ class Batches(Dataset["torch.Tensor | np.ndarray | list[InputError]"]):
             return stacked.numpy()
 
 
+def _readable(
+    numbers: Iterable[int],
+    loader: Iterable[torch.Tensor | np.ndarray | list[InputError]],
+    failures: list[InputError],
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """The batches with their numbers, until one fails: then how many do is still to be said."""
+    for index, loaded in zip(numbers, loader, strict=True):
+        if isinstance(loaded, list):
+            failures += loaded
+        elif not failures:
+            batch = torch.as_tensor(loaded)
+            yield index, batch.contiguous(memory_format=torch.channels_last)
+
+
 def _loader(
-    batches: Batches, share: range, device: torch.device, num_workers: int | None
+    batches: Batches, share: Sequence[int], device: torch.device, num_workers: int | None
 ) -> DataLoader[torch.Tensor | np.ndarray | list[InputError]]:
     """Load the batches with these numbers, decoded in other processes where that helps."""
     workers = default_workers(device) if num_workers is None else num_workers
-    if workers and len(batches):
+    if workers and len(share):
         batches.images.images[0]  # read a shared file before the processes start, once
     return DataLoader(
         batches,

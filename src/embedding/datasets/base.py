@@ -5,6 +5,7 @@ Images are grey ('L', or 'F' with values 0..1 where 8 bits do not hold them) or 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from src.core.errors import DataError
+from src.core.provenance import digest_arrays
 from src.database import SPLITS
 from src.embedding.datasets import decoding
 from src.embedding.datasets.decoding import simplified, to_rgb
@@ -27,6 +29,21 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image.Image: ...
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """What changes if one of these images does, rows (m,) int64, as a JSON value.
+
+        It is cheap: of a file it has the name, the size and the time of the last change.
+
+        Raises:
+            OSError: a file cannot be found.
+        """
+
+
+def file_stamp(path: Path, name: str) -> list[Any]:
+    """A file's name, its size in bytes and the time of its last change in ns."""
+    status = path.stat()
+    return [name, status.st_size, status.st_mtime_ns]
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,13 @@ class ImageFiles:
     def __getitem__(self, index: int) -> Image.Image:
         return decoding.read(self.paths[index], self.window)
 
+    def stamp(self, rows: np.ndarray) -> Any:
+        """The files, seen from the first one's folder, so that they may be moved together."""
+        home = self.paths[0].parent
+        paths = [self.paths[int(row)] for row in rows]
+        files = [file_stamp(path, os.path.relpath(path, home)) for path in paths]
+        return [files, self.window]
+
 
 @dataclass(frozen=True)
 class ImageArray:
@@ -54,6 +78,10 @@ class ImageArray:
 
     def __getitem__(self, index: int) -> Image.Image:
         return Image.fromarray(self.array[index])
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """The digest of the images themselves."""
+        return digest_arrays(self.array[rows])
 
 
 @dataclass(frozen=True)
@@ -68,6 +96,10 @@ class ImageRows:
 
     def __getitem__(self, index: int) -> Image.Image:
         return self.images[int(self.rows[index])]
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """What the images say of themselves."""
+        return self.images.stamp(self.rows[rows])
 
 
 @dataclass(frozen=True)
@@ -97,6 +129,14 @@ class ImageSet:
         """
         image = simplified(self.images[index])
         return to_rgb(image) if self.rgb else image
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """What changes if one of these images does; labels and persons play no part.
+
+        Raises:
+            OSError: a file cannot be found.
+        """
+        return [self.rgb, self.images.stamp(rows)]
 
     def hold_out(self, fraction: float = VAL_FRACTION) -> tuple[ImageSet, ImageSet]:
         """Split by class into (images kept, images held out), as `splitting.hold_out`.

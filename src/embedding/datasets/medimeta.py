@@ -28,7 +28,7 @@ from src.core.errors import (
 from src.core.files import reading
 from src.database import SPLITS
 from src.embedding import persons
-from src.embedding.datasets.base import ImageFiles, Images, ImageSet, ImageSplits
+from src.embedding.datasets.base import ImageFiles, Images, ImageSet, ImageSplits, file_stamp
 from src.embedding.datasets.pixels import Layout, layout
 from src.embedding.datasets.splitting import divided
 from src.embedding.persons import UNASKED, Choice
@@ -56,6 +56,10 @@ class Hdf5Images:
         row = int(self.rows[index])
         with reading(self.path, f"has no readable image {row}"), _hdf5(self.path) as file:
             return self.layout.image(np.asarray(file["images"][row]))
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """The file, and which of its rows."""
+        return [file_stamp(self.path, self.path.name), self.rows[rows].tolist()]
 
 
 def _hdf5(path: Path) -> Any:

@@ -17,7 +17,7 @@ from src.core.arrays import checked_labels
 from src.core.errors import DataError, InputError, MissingFileError
 from src.core.files import reading
 from src.database import SPLITS
-from src.embedding.datasets.base import ImageSet, ImageSplits
+from src.embedding.datasets.base import ImageSet, ImageSplits, file_stamp
 from src.embedding.datasets.pixels import Layout, layout
 from src.embedding.downloads import fetch
 
@@ -63,6 +63,10 @@ class NpzImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         return self.layout.image(self._array[index])
+
+    def stamp(self, rows: np.ndarray) -> Any:
+        """The file, and which of its rows."""
+        return [file_stamp(self.path, self.path.name), self.key, rows.tolist()]
 
 
 def _read(path: Path, key: str) -> np.ndarray:
