@@ -217,7 +217,7 @@ def _model() -> torch.nn.Module:
 
 def _check_bundle(changed: Path, original: Path) -> bool:
     bundle = contents.read(changed)
-    anonymizer = datasheet.anonymizer_of(bundle.sheet)
+    anonymizer = datasheet.method_of(bundle.sheet)
     if isinstance(anonymizer, methods.DPCVAE):
         privacy.check_epsilon(anonymizer, bundle.rows)
     again = changed.with_name("again")

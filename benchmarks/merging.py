@@ -85,9 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 found.setdefault(name, []).append(auc)
     lines = [[name, tables.mean_and_deviation(aucs, 2)] for name, aucs in found.items()]
     print(tables.markdown(["release", f"AUC (%), ε = {args.epsilon:g}"], lines))
-    off = np.array(found[MERGED]) - np.array(found[WHOLE])
-    error = np.hypot(*(np.std(found[name], ddof=1) for name in (MERGED, WHOLE))) / len(off) ** 0.5
-    print(f"{MERGED} - {WHOLE}: {off.mean():.2f}, standard error {error:.2f}")
+    both = np.array([found[MERGED], found[WHOLE]])
+    error = (both.var(1, ddof=1).sum() / len(args.seeds)) ** 0.5
+    off = both.mean(1)[0] - both.mean(1)[1]
+    print(f"{MERGED} - {WHOLE}: {off:.2f}, standard error {error:.2f}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

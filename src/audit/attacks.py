@@ -8,6 +8,7 @@ those of A would measure every release with a different ruler.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from src.database import EmbeddingSet
 
 FINEST = 1e-6  # of a feature's range: nearer values count as equal
 TINY = float(np.finfo(np.float32).tiny)  # takes the place of distance 0 under a logarithm
+HASHED = 4096  # rows that are copied at a time
+MOST_FOR_MOMENTS = 1 << 18  # rows that means and covariances are taken of; more change nothing
 
 
 class Closest(NamedTuple):
@@ -66,13 +69,28 @@ def together(first: EmbeddingSet, second: EmbeddingSet) -> EmbeddingSet:
     )
 
 
+def evenly(rows: np.ndarray, most: int = MOST_FOR_MOMENTS) -> np.ndarray:
+    """All rows, or every second, every third, ... so that they are at most so many."""
+    return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
+
+
+def digests(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
+    """16 bytes per row (n,), equal for exact copies; with `labels`, only of equal label."""
+    found = np.empty(len(data), "S16")  # all of one length, so trailing zeros do not matter
+    for start in range(0, len(data), HASHED):
+        rows = np.ascontiguousarray(data.embeddings[start : start + HASHED] + 0.0)  # no -0.0
+        for number, row in enumerate(rows, start):
+            digest = blake2b(row.tobytes(), digest_size=16)
+            if labels:
+                digest.update(data.labels[number].tobytes())
+            found[number] = digest.digest()
+    return found
+
+
 def copies(data: EmbeddingSet, *, labels: bool) -> np.ndarray:
     """A number per row (n,) int64, equal for exact copies; with `labels`, only of equal label."""
-    rows = np.ascontiguousarray(data.embeddings + 0.0)  # -0.0 becomes 0.0, the bytes comparable
-    if labels:
-        rows = np.column_stack((rows, data.labels.astype(np.float32)))
-    raw = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]
-    return np.unique(raw, return_inverse=True)[1].astype(np.int64).reshape(-1)
+    numbers = np.unique(digests(data, labels=labels), return_inverse=True)[1]
+    return numbers.astype(np.int64).reshape(-1)
 
 
 def firsts(data: EmbeddingSet) -> np.ndarray:
@@ -82,13 +100,19 @@ def firsts(data: EmbeddingSet) -> np.ndarray:
 
 def distinct(data: EmbeddingSet) -> EmbeddingSet:
     """The rows without exact copies (same embedding and label), in order of first appearance."""
-    return subset(data, firsts(data))
+    rows = firsts(data)
+    return data if len(rows) == len(data) else subset(data, rows)
 
 
 def unlike(data: EmbeddingSet, others: EmbeddingSet) -> EmbeddingSet:
     """The rows whose embedding does not occur among the others."""
-    numbers = copies(together(data, others), labels=False)
-    return subset(data, ~np.isin(numbers[: len(data)], numbers[len(data) :]))
+    return subset(data, ~occurs(data, others))
+
+
+def occurs(data: EmbeddingSet, others: EmbeddingSet) -> np.ndarray:
+    """Whether each row's embedding occurs among the others (n,) bool."""
+    ours, theirs = (digests(part, labels=False) for part in (data, others))
+    return np.isin(ours, theirs)
 
 
 def closest(queries: np.ndarray, references: np.ndarray, device: torch.device) -> Closest:

@@ -9,11 +9,21 @@ import numpy as np
 import torch
 
 from src.anonymizers.base import Anonymizer
-from src.audit import attacks, copies, promises, reidentification, sides, summary, units
+from src.audit import (
+    attacks,
+    copies,
+    promises,
+    reidentification,
+    sampling,
+    sides,
+    summary,
+    units,
+)
 from src.audit.battery import Scenario, Shadows
 from src.audit.copies import Copied
 from src.audit.measures import MEASURES
 from src.audit.reidentification import Queries
+from src.audit.sampling import Sample
 from src.audit.scenarios import Metrics, measure, random_stream
 from src.audit.settings import AuditSettings
 from src.audit.shadows import Maker, memberships
@@ -24,7 +34,7 @@ from src.audit.verdicts import verdict
 from src.core import progress
 from src.core.devices import Resources
 from src.core.errors import InputError
-from src.database import PERSON, EmbeddingSet, Splits
+from src.database import PERSON, ROW, EmbeddingSet, Splits
 
 
 class _Target(NamedTuple):
@@ -32,6 +42,7 @@ class _Target(NamedTuple):
 
     release: EmbeddingSet
     members: EmbeddingSet
+    attacked: np.ndarray  # (n,) bool, which of the members are
     maker: Maker
     seen: bool = True  # whether the release was made from the members
 
@@ -44,8 +55,13 @@ class _Setup:
     sides: Sides
     shadows: int
     fewest: int  # persons that must be looked for; 0: none are
-    seed: int
+    sample: Sample
     device: torch.device
+
+    @property
+    def seed(self) -> int:
+        """Of the audit."""
+        return self.sample.seed
 
     def shadows_of(self, target: _Target) -> Shadows | None:
         """Scores against releases made from halves of the persons (rows).
@@ -55,14 +71,18 @@ class _Setup:
         """
         if not self.shadows:
             return None
-        everyone = attacks.together(target.members, self.sides.non_members)
+        others = self.sides.non_members
+        everyone = attacks.together(target.members, others)
+        chosen = np.concatenate((target.attacked, np.ones(len(others), dtype=bool)))
+        candidates = sampling.some(everyone, chosen)
         by_unit = everyone.by(self.unit)
         inside = memberships(by_unit, self.shadows, random_stream(self.seed, "shadows"))
 
         def score(release: EmbeddingSet) -> np.ndarray:
-            return attacks.nearest_neighbour_scores(everyone, release, self.device)
+            return attacks.nearest_neighbour_scores(candidates, release, self.device)
 
-        return Shadows(np.stack(target.maker.shadows(everyone, inside, score)), inside)
+        scores = np.stack(target.maker.shadows(everyone, inside, score))
+        return Shadows(scores, inside[:, chosen])
 
     def queries_of(self, target: _Target) -> Queries | None:
         """Rows by which persons are looked for: of the test split, or held out of training.
@@ -84,6 +104,7 @@ class _Setup:
             raise InputError(
                 f"{len(known)} persons have two different rows; {self.fewest} are needed"
             )
+        known = self.sample.drawn(known, "queries")
         if target.seen and not len(again):
             gallery = target.maker.release(real, "queries")
         else:
@@ -116,20 +137,22 @@ def audit(
     """
     unit = units.chosen(splits, options.unit)
     several = unit == PERSON and units.of(splits.train).several
-    parts, notes = sides.split(splits, unit, random_stream(seed, "references"))
+    sample = Sample(options.most_rows, seed)
+    parts, notes = sides.split(splits, unit, random_stream(seed, "references"), sample)
     # MPS lacks the float64 that coverage and density need
     device = torch.device("cpu") if resources.device.type == "mps" else resources.device
     fewest = reidentification.FEWEST if several or len(parts.again) else 0
-    setup = _Setup(unit, parts, options.shadows, fewest, seed, device)
+    setup = _Setup(unit, parts, options.shadows, fewest, sample, device)
     maker = Maker(anonymizer, splits.val, seed, resources)
-    target = _Target(released, splits.train, maker)
+    chosen = sample.of(splits.train.by(unit), "members")
+    target = _Target(released, splits.train, chosen, maker)
     attacked, said = _scenario(setup, target)
     scenarios = (attacked, *_controls(setup, attacked, target))
     measured, proof = _measured(scenarios, released, splits.test.by(unit), options, setup)
     non_members = len(units.of(attacked.non_members))
     found = summary.judge(*measured, proof, splits.train.class_names)
     metrics = _compare(*measured, non_members, found.leak is True)
-    notes += [*_without_members(splits.train), *said]
+    notes += [*_without_members(splits.train), *_sampled(attacked, proof, unit), *said]
     promised = promises.of_groups(released, anonymizer, splits.train, resources)
     promised += promises.of_privacy(released, metrics, non_members, several=several)
     stated = promises.guarantee(released, several=several)
@@ -153,7 +176,7 @@ def _measured(
     )
     rows = (released, *(control.release for control in scenarios[1:]))
     proof, *others = (
-        copies.search(release, scenario.members, test, setup.device)
+        copies.search(release, scenario.training, test, setup.device, sample=setup.sample)
         for release, scenario in zip(rows, scenarios, strict=True)
     )
     for part, found in zip((value, ceiling, chance), (proof, *others), strict=True):
@@ -166,6 +189,24 @@ def _without_members(train: EmbeddingSet) -> list[str]:
     absent = np.setdiff1d(np.arange(len(train.class_names)), train.labels)
     names = ", ".join(train.class_names[label] for label in absent)
     return [f"no training row, so nobody is a member there: class {names}"] if names else []
+
+
+def _sampled(scenario: Scenario, proof: Copied, unit: str) -> list[str]:
+    """Notes on what is drawn at random instead of looked at in full."""
+    notes = []
+    members, training = len(scenario.members), len(scenario.training)
+    if members < training:
+        whole = ", all those of each person drawn" if unit == PERSON else ""
+        notes.append(
+            f"{members:,} of {training:,} members' rows, drawn at random{whole}, are attacked; "
+            "their metrics are estimates for all"
+        )
+    if proof.sampled < proof.rows:
+        notes.append(
+            f"{proof.sampled:,} of {proof.rows:,} distinct released rows, drawn at random, are "
+            "held against the real rows; exact copies are looked for among all"
+        )
+    return notes
 
 
 def _scenario(setup: _Setup, target: _Target) -> tuple[Scenario, list[str]]:
@@ -183,9 +224,12 @@ def _scenario(setup: _Setup, target: _Target) -> tuple[Scenario, list[str]]:
         held = "training row, left out of a release that was made again for this"
         how = "test row" if len(setup.sides.again) else held
         notes.append(f"re-identification looks for {len(queries.known)} persons by a {how}")
-    ours, theirs = (rows.by(setup.unit) for rows in (target.members, setup.sides.non_members))
+    training, theirs = (rows.by(setup.unit) for rows in (target.members, setup.sides.non_members))
+    ours = sampling.some(training, target.attacked)
     release, references = attacks.distinct(target.release), setup.sides.references
-    return Scenario(release, ours, theirs, references, shadows, queries), notes
+    shown = setup.sample.of(release.by(ROW), "released")
+    found = Scenario(release, training, ours, theirs, references, shadows, queries, shown)
+    return found, notes
 
 
 def _controls(setup: _Setup, attacked: Scenario, target: _Target) -> tuple[Scenario, Scenario]:
@@ -194,7 +238,8 @@ def _controls(setup: _Setup, attacked: Scenario, target: _Target) -> tuple[Scena
     Args:
         attacked: the release under attack; what it was not attacked with, these are not either.
     """
-    members, as_they_are = target.members, target.maker.as_they_are()
+    members = sampling.some(target.members, target.attacked)
+    as_they_are = target.maker.as_they_are()
     divided = units.of(members.by(setup.unit))
     half = divided.rows(attacks.every(divided.labels, 2, random_stream(setup.seed, "chance")))
     unrelated = attacks.subset(members, half)
@@ -207,8 +252,8 @@ def _controls(setup: _Setup, attacked: Scenario, target: _Target) -> tuple[Scena
     ceiling, chance = (
         _scenario(setup, target)[0]
         for target in (
-            _Target(members, members, as_they_are),
-            _Target(unrelated, others, as_they_are, seen=False),
+            _Target(members, members, np.ones(len(members), bool), as_they_are),
+            _Target(unrelated, others, np.ones(len(others), bool), as_they_are, seen=False),
         )
     )
     return ceiling, chance
@@ -248,5 +293,15 @@ def _sizes(scenario: Scenario, released: EmbeddingSet, unit: str) -> dict[str, i
         **{name: len(part) for name, part in parts.items()},
         "released_rows": len(released),
         "distinct_released_rows": len(scenario.release),
+        **_drawn_from(scenario),
         **(persons if unit == PERSON else {}),
+    }
+
+
+def _drawn_from(scenario: Scenario) -> dict[str, int]:
+    """What the members were drawn from, and how many released rows were; nothing where all are."""
+    members, shown = len(scenario.members), int(scenario.shown.sum())
+    return {
+        **({"all_members": len(scenario.training)} if members < len(scenario.training) else {}),
+        **({"drawn_released_rows": shown} if shown < len(scenario.release) else {}),
     }

@@ -28,11 +28,13 @@ class Scenario(NamedTuple):
     """A release and the persons who are attacked with it; rows without persons are rows alone."""
 
     release: EmbeddingSet  # without exact copies
-    members: EmbeddingSet
+    training: EmbeddingSet  # all that the release was made from
+    members: EmbeddingSet  # of these, those who are attacked
     non_members: EmbeddingSet
     references: EmbeddingSet | None  # the attacker's own rows
     shadows: Shadows | None
     queries: Queries | None
+    shown: np.ndarray  # (n,) bool, released rows from which real rows are looked for
 
     @property
     def everyone(self) -> EmbeddingSet:
@@ -74,17 +76,26 @@ def other_scores(
         "span": density.within_labels(density_scores.span, everyone.labels),
         "values": attacks.value_scores(everyone, release),
         "paired": attacks.nearest_neighbour_scores(
-            everyone, views.midpoints(release, device), device
+            everyone, views.midpoints(release, scenario.shown, device), device
         ),
+        "shape": _shape_scores(everyone, release, device),
     }
-    shapes = views.shapes(release, everyone)
-    scores["shape"] = attacks.nearest_neighbour_scores(shapes.real, shapes.release, device)
     for name, view in (
         ("standardised", views.standardised(release, real)),
         ("whitened", views.whitened(release, real)),
     ):
         if view is not None:
             scores |= _in_view(name, scenario, view, device)
+    return scores
+
+
+def _shape_scores(rows: EmbeddingSet, release: EmbeddingSet, device: torch.device) -> np.ndarray:
+    """Nearest-neighbour scores of the shapes, seen one label at a time to save memory (n,)."""
+    scores = np.full(len(rows), -np.inf)
+    for label in np.intersect1d(rows.labels, release.labels):
+        ours, theirs = rows.labels == label, release.labels == label
+        view = views.shapes(attacks.subset(release, theirs), attacks.subset(rows, ours))
+        scores[ours] = attacks.nearest_neighbour_scores(view.real, view.release, device)
     return scores
 
 

@@ -6,6 +6,7 @@ none of them is copied. But a copy lies nearer to one real row than any real row
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 
 from src.audit import attacks, units, views
 from src.audit.attacks import TINY, subset
+from src.audit.sampling import EVERYTHING, Sample
 from src.audit.statistics import Estimate, binomial
+from src.audit.views import View
 from src.core import distances
 from src.database import EmbeddingSet
 
@@ -24,6 +27,16 @@ FEWEST = 10  # ratios that a tail is fitted to
 MOST_ROWS = 4000  # real rows, of which ratios are taken; more would only cost time
 MOST_NEIGHBOURS = 64  # that are searched for one of another person
 EQUAL = 1e-6  # relative: distances that differ by less are of copies of one row
+
+VIEWS: dict[str, Callable[[EmbeddingSet, EmbeddingSet, np.ndarray], View]] = {
+    "as they are": lambda release, real, rows: View(subset(release, rows), real),
+    "after standardising": lambda release, real, rows: _shown(
+        views.standardised(release, real), rows
+    ),
+    "by the shape of each row": lambda release, real, rows: views.shapes(
+        subset(release, rows), real
+    ),
+}
 
 
 class Nearness(NamedTuple):
@@ -51,10 +64,17 @@ class Copied(NamedTuple):
     members: int  # number of training rows
     rows: int  # of the release
     p_value: float
+    sampled: int  # rows of the release, drawn at random, among which all were looked for
+    in_sample: int  # how many of them were found there; others are exact copies
 
     @property
     def share(self) -> Estimate:
-        """They as a share of the released rows, with an interval at the level of such proof."""
+        """They as a share of the released rows, with an interval at the level of such proof.
+
+        Where the rows drawn hold none, exact copies alone were found, among all rows.
+        """
+        if self.in_sample:
+            return binomial(self.in_sample, self.sampled, 1 - LEVEL)
         return binomial(len(self.released), self.rows, 1 - LEVEL)
 
     def lines(self) -> list[str]:
@@ -71,23 +91,27 @@ class Copied(NamedTuple):
 
 
 def shares(
-    release: EmbeddingSet, members: EmbeddingSet, lengths: np.ndarray, device: torch.device
+    release: EmbeddingSet,
+    members: EmbeddingSet,
+    shown: np.ndarray,
+    lengths: np.ndarray,
+    device: torch.device,
 ) -> tuple[Estimate, Estimate]:
     """The shares of released rows that equal a member, and that lie a thousandth away or less.
 
     Args:
-        lengths: (m,) from each released row to the nearest member.
+        shown: (n,) bool, the released rows whose nearest member is known; the second share is
+            of them, the first one of all.
+        lengths: (m,) from each of these to the nearest member.
     """
-    numbers = attacks.copies(attacks.together(release, members), labels=False)
-    ours, theirs = np.split(numbers, [len(release)])
-    exact = np.isin(ours, theirs)
+    exact = attacks.occurs(release, members)
     known = attacks.distinct(members)
     sample = subset(known, np.arange(len(known))[:: -(-len(known) // MOST_ROWS)])
     queries, references = (
         torch.from_numpy(data.embeddings).to(device) for data in (sample, known)
     )
     apart = distances.nearest(queries, references, min(2, len(known))).distances[:, -1]
-    near = exact | (lengths <= THOUSANDTH * float(apart.median()))
+    near = exact[shown] | (lengths <= THOUSANDTH * float(apart.median()))
     return binomial(int(exact.sum()), len(exact)), binomial(int(near.sum()), len(near))
 
 
@@ -121,7 +145,12 @@ def nearness(
 
 
 def hugging(
-    release: EmbeddingSet, real: EmbeddingSet, level: float, device: torch.device
+    release: EmbeddingSet,
+    real: EmbeddingSet,
+    level: float,
+    device: torch.device,
+    *,
+    weight: float = 1.0,
 ) -> Hugging:
     """Released rows nearer to one real row than real rows lie to each other.
 
@@ -133,6 +162,7 @@ def hugging(
 
     Args:
         level: the chance of any such row where there is nothing to find.
+        weight: rows from which these were chosen, over their number.
     """
     sample = np.arange(len(real))[:: -(-len(real) // MOST_ROWS)]
     own = units.of(real).whose[sample]
@@ -148,12 +178,13 @@ def hugging(
         return Hugging(order[:0], ours.nearest[:0], 1.0)
     from scipy.stats import poisson
 
-    means = len(ordered) * ordered[counts - 1]
+    looked_at = weight * len(ordered)
+    means = looked_at * ordered[counts - 1]
     p_values = poisson.sf(counts - 1, means) * (int(np.log2(len(ordered))) + 1)
     best = int(np.argmin(p_values))
     if p_values[best] > level:
         return Hugging(order[:0], ours.nearest[:0], min(1.0, float(p_values[best])))
-    near = order[: max(counts[best], np.searchsorted(ordered, level / len(ordered)))]
+    near = order[: max(counts[best], np.searchsorted(ordered, level / looked_at))]
     return Hugging(near, ours.nearest[near], float(p_values[best]))
 
 
@@ -169,26 +200,56 @@ def _tail(ratios: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.maximum(beyond, np.searchsorted(expected, ratios, side="right") / n)
 
 
+def _shown(view: View, rows: np.ndarray) -> View:
+    return view._replace(release=subset(view.release, rows))
+
+
 def search(
-    released: EmbeddingSet, train: EmbeddingSet, test: EmbeddingSet, device: torch.device
+    released: EmbeddingSet,
+    train: EmbeddingSet,
+    test: EmbeddingSet,
+    device: torch.device,
+    *,
+    sample: Sample = EVERYTHING,
 ) -> Copied:
     """The released rows that lie too near to one real row, in the view that shows them best.
 
     Args:
         released: all rows; equal ones count once.
         train, test: all real rows, also those that are copies of each other.
+        sample: the released rows among which copies are looked for; exact ones are among all.
     """
     first = attacks.firsts(released)
     release, real = subset(released, first), attacks.together(train, test)
-    shapes = views.shapes(release, real)
-    seen = {
-        "as they are": (release, real),
-        "after standardising": views.standardised(release, real),
-        "by the shape of each row": shapes,
+    drawn = sample.of(release, "released")
+    rows = np.flatnonzero(drawn | _exact(release, real, drawn, sample))
+    weight = len(release) / len(rows) if len(rows) > drawn.sum() else 1.0
+    level = LEVEL / len(VIEWS)
+    found = {
+        name: hugging(*seen(release, real, rows), level, device, weight=weight)
+        for name, seen in VIEWS.items()
     }
-    level = LEVEL / len(seen)
-    found = {name: hugging(*view, level, device) for name, view in seen.items()}
     best = min(found, key=lambda name: (found[name].p_value, -len(found[name].rows)))
-    ours, place = np.unique(found[best].rows % len(release), return_index=True)
+    ours, place = np.unique(found[best].rows % len(rows), return_index=True)
     nearest = found[best].nearest[place]
-    return Copied(best, first[ours], nearest, len(train), len(release), found[best].p_value)
+    copied = rows[ours]
+    return Copied(
+        best,
+        first[copied],
+        nearest,
+        len(train),
+        len(release),
+        found[best].p_value,
+        int(drawn.sum()),
+        int(drawn[copied].sum()),
+    )
+
+
+def _exact(
+    release: EmbeddingSet, real: EmbeddingSet, drawn: np.ndarray, sample: Sample
+) -> np.ndarray:
+    """The released rows, at most as many as are drawn, that equal a real row (n,) bool."""
+    if drawn.all():
+        return drawn
+    exact = attacks.occurs(release, real)
+    return exact & (np.cumsum(exact) <= sample.most)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.audit.attacks import evenly
 from src.database import EmbeddingSet
 
 FLAT = 1e-9  # of the largest variance: what is less is rounding
@@ -35,7 +36,7 @@ def scores(rows: EmbeddingSet, release: EmbeddingSet) -> Scores:
     found = Scores(np.full(len(rows), -np.inf), np.full(len(rows), -np.inf))
     for label in np.intersect1d(rows.labels, release.labels):
         ours = rows.labels == label
-        theirs = release.embeddings[release.labels == label].astype(np.float64)
+        theirs = evenly(release.embeddings[release.labels == label]).astype(np.float64)
         candidates = rows.embeddings[ours].astype(np.float64) - theirs.mean(0)
         found.mahalanobis[ours], found.span[ours] = _of_class(candidates, theirs - theirs.mean(0))
     return found

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.audit.attacks import evenly
 from src.core import distances
 from src.database import EmbeddingSet
 
@@ -23,7 +24,12 @@ class Manifold(NamedTuple):
     density: np.ndarray  # (m,) float64: number of balls around a released row, divided by k
 
 
-def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) -> Manifold:
+def manifold(
+    release: EmbeddingSet,
+    real: EmbeddingSet,
+    device: torch.device,
+    centres: EmbeddingSet | None = None,
+) -> Manifold:
     """Coverage and density within each label, with k = 5.
 
     The ball of a real row is open and reaches to its k-th nearest real row of the same label (to
@@ -32,24 +38,28 @@ def manifold(release: EmbeddingSet, real: EmbeddingSet, device: torch.device) ->
 
     Args:
         release, real: rows without exact copies.
+        centres: the real rows, drawn from all, whose balls are looked at; then the numbers of
+            rows are theirs, and each ball stands for as many as one was drawn from.
     """
+    centres = real if centres is None else centres
     nothing = torch.zeros(0, dtype=torch.float64, device=device)
     covered, density = [nothing], [nothing]
     numbers = [np.arange(0)]
     for label in np.unique(real.labels):
-        rows = np.flatnonzero(real.labels == label)
-        ours = real.embeddings[rows]
+        rows = np.flatnonzero(centres.labels == label)
+        ours = real.embeddings[real.labels == label]
         theirs = release.embeddings[release.labels == label]
         k = min(NEIGHBOURS, len(ours) - 1)
-        if not k:
+        if not k or not len(rows):
             continue
-        x, y = (torch.from_numpy(rows).to(device).double() for rows in (ours, theirs))
+        own = centres.embeddings[rows]
+        z, x, y = (torch.from_numpy(part).to(device).double() for part in (ours, own, theirs))
         # shortened, so that a row on the rim stays outside however its distance is rounded
-        radii = distances.nearest(x, x, k + 1).distances[:, k] * (1 - 1e-9)
+        radii = distances.nearest(x, z, k + 1).distances[:, k] * (1 - 1e-9)
         balls, inside = _balls(x, radii, y)
         covered.append(balls.double())
         numbers.append(rows)
-        density.append(inside.double() / k)
+        density.append(inside.double() / k * (len(ours) / len(rows)))
     coverage, densities = (torch.cat(part).cpu().numpy() for part in (covered, density))
     return Manifold(coverage, np.concatenate(numbers), densities)
 
@@ -70,6 +80,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½), as in the FID (Heusel et al., NeurIPS 2017).
     """
+    a, b = evenly(a), evenly(b)
     first, second = (np.cov(rows, rowvar=False, bias=True, dtype=np.float64) for rows in (a, b))
     first, second = np.atleast_2d(first), np.atleast_2d(second)
     values, vectors = np.linalg.eigh(first)

@@ -162,9 +162,13 @@ def _renamed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fits(options: AuditSettings, content: Any) -> bool:
-    """Whether an audit's own settings are these; those that do not name a unit are by row."""
+    """Whether an audit's own settings are these.
+
+    Those that do not name a unit are by row; where no number of rows is named, all were looked at.
+    """
     asked = {name: value for name, value in asdict(options).items() if value is not None}
-    return isinstance(content, dict) and asked.items() <= {"unit": ROW, **content}.items()
+    older = {"unit": ROW, "most_rows": options.most_rows}
+    return isinstance(content, dict) and asked.items() <= {**older, **content}.items()
 
 
 def _are_metrics(content: Any) -> bool:

@@ -144,15 +144,16 @@ def _copying(
     scenario: Scenario, bootstrap: Bootstrap, device: torch.device
 ) -> dict[str, Estimate]:
     """How often released rows lie nearer to members than to non-members, and very near."""
-    release, members, non_members = scenario[:3]
+    release, members, non_members = scenario.release, scenario.training, scenario.non_members
+    shown = attacks.subset(release, scenario.shown)
     to_members, to_non_members, expected = (
         attacks.closest(rows.embeddings, others.embeddings, device)
-        for rows, others in ((release, members), (release, non_members), (non_members, members))
+        for rows, others in ((shown, members), (shown, non_members), (non_members, members))
     )
     hits = attacks.nearest_real_rows(to_members, to_non_members, len(members), len(non_members))
     ours, theirs = units.of(members), units.of(non_members)
     rates = ours.means(hits.members), theirs.means(hits.non_members)
-    exact, near = copies.shares(release, members, to_members.distances, device)
+    exact, near = copies.shares(release, members, scenario.shown, to_members.distances, device)
     return {
         "exact_copies": exact,
         "near_copies": near,
@@ -171,9 +172,11 @@ def _fidelity(
     scenario: Scenario, bootstrap: Bootstrap, device: torch.device
 ) -> dict[str, Estimate]:
     """Coverage, density and Fréchet distance of the release to the members."""
-    release, members = scenario.release, attacks.distinct(scenario.members)
-    found = fidelity.manifold(release, members, device)
-    covered = units.of(attacks.subset(members, found.rows)).means(found.coverage)
+    release, members = scenario.release, attacks.distinct(scenario.training)
+    sampled = len(scenario.members) < len(scenario.training)
+    centres = attacks.distinct(scenario.members) if sampled else members
+    found = fidelity.manifold(release, members, device, centres)
+    covered = units.of(attacks.subset(centres, found.rows)).means(found.coverage)
     estimates = {
         name: statistics.of_means(lambda mean: mean, values, bootstrap=bootstrap)
         for name, values in (("coverage", covered), ("density", found.density))

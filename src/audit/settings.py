@@ -27,6 +27,12 @@ class AuditSettings(Settings):
         choices=UNITS,
     )
 
+    most_rows: int = setting(
+        "rows of each side that are looked at; of more, whole persons (rows) are drawn at random",
+        20_000,
+        minimum=1000,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.shadows == 1:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.audit import attacks, reidentification, units
+from src.audit import attacks, reidentification, sampling, units
+from src.audit.sampling import EVERYTHING, Sample
 from src.core.errors import InputError
 from src.database import PERSON, EmbeddingSet, Splits
 
@@ -23,8 +24,13 @@ class Sides(NamedTuple):
     again: EmbeddingSet  # of persons who are in training too; empty where they are too few
 
 
-def split(splits: Splits, unit: str, rng: np.random.Generator) -> tuple[Sides, list[str]]:
+def split(
+    splits: Splits, unit: str, rng: np.random.Generator, sample: Sample = EVERYTHING
+) -> tuple[Sides, list[str]]:
     """The sides of the test split, and notes on what is left out; no person is on two sides.
+
+    Args:
+        sample: of non-members and of references, where they are too many.
 
     Raises:
         InputError: there are too few non-members.
@@ -42,12 +48,24 @@ def split(splits: Splits, unit: str, rng: np.random.Generator) -> tuple[Sides, l
     third = attacks.every(found.labels, 3, rng)
     if third.sum() >= FEWEST:
         ours = found.rows(third)
-        return Sides(attacks.subset(left, ~ours), attacks.subset(left, ours), again), notes
+        non_members, said = _drawn(attacks.subset(left, ~ours), "non-members", unit, sample)
+        references, more = _drawn(attacks.subset(left, ours), "references", unit, sample)
+        return Sides(non_members, references, again), [*notes, *said, *more]
     notes.append(
         f"calibrated attack left out: it needs {3 * FEWEST} test {unit}s, two thirds as "
         f"non-members and one as the attacker's references; only {len(found)} are available"
     )
-    return Sides(left, None, again), notes
+    left, said = _drawn(left, "non-members", unit, sample)
+    return Sides(left, None, again), [*notes, *said]
+
+
+def _drawn(
+    data: EmbeddingSet, name: str, unit: str, sample: Sample
+) -> tuple[EmbeddingSet, list[str]]:
+    """The rows of a side that are looked at, and a note where they are not all."""
+    chosen = sample.of(data.by(unit), name)
+    said = f"{chosen.sum():,} of {len(data):,} rows of {name}, drawn at random, take part"
+    return sampling.some(data, chosen), [] if chosen.all() else [said]
 
 
 def _rows_alone(splits: Splits) -> tuple[EmbeddingSet, EmbeddingSet, list[str]]:

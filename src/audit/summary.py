@@ -152,9 +152,10 @@ def _proven(proof: Copied, worst: str) -> Summary:
     found = proof.share
     count, of_test = len(proof.released), int((proof.real >= proof.members).sum())
     which = f" ({of_test:,} of them to a test row)" if of_test else ""
+    least = "at least " if proof.sampled < proof.rows else ""
     rarely = f"one in {1 / max(proof.p_value, RAREST):,.0f}"
     said = (
-        f"LEAK, with proof: {count:,} of {proof.rows:,} released rows are copies.",
+        f"LEAK, with proof: {least}{count:,} of {proof.rows:,} released rows are copies.",
         f"Compared {proof.view}, they lie nearer to one real row{which} than real rows lie to "
         f"each other; of harmless releases {'fewer than ' * (proof.p_value < RAREST)}{rarely} do.",
         worst,

@@ -25,6 +25,7 @@ ROUNDS = 8  # of matching rows and fitting the map again
 LANDMARKS = 500  # rows, of all or of a class, by which distances are described
 QUANTILES = (0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99)
 SURE = 0.5  # share of the matches, the least ambiguous, that the next map is fitted to
+BLOCK = 1 << 16  # rows that are turned, sorted or compared at a time
 RIDGE = 1e-5  # times the number of matches, on the correction of the map
 
 
@@ -43,7 +44,8 @@ class _Whitening(NamedTuple):
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, D) → (n, k) float64."""
-        return np.asarray((rows.astype(np.float64) - self.mean) @ self.axes)
+        blocks = (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+        return np.concatenate([(b.astype(np.float64) - self.mean) @ self.axes for b in blocks])
 
 
 class _Matches(NamedTuple):
@@ -71,20 +73,24 @@ def shapes(release: EmbeddingSet, real: EmbeddingSet) -> View:
     return View(EmbeddingSet(mirrored, labels), _with(real, _shape(real.embeddings)))
 
 
-def midpoints(release: EmbeddingSet, device: torch.device) -> EmbeddingSet:
+def midpoints(release: EmbeddingSet, shown: np.ndarray, device: torch.device) -> EmbeddingSet:
     """The middle between each released row and its opposite, where x + e and x - e meet.
 
     The opposite is the row of its label nearest to the row's mirror image in the label's mean;
     and, as pairs may stand side by side, the row after it.
+
+    Args:
+        shown: (n,) bool, the released rows whose middles are taken.
     """
     middles, labels = [], []
-    for label in np.unique(release.labels):
-        rows = release.embeddings[release.labels == label]
-        mirrored = 2 * rows.mean(0) - rows
+    for label in np.unique(release.labels[shown]):
+        own = release.labels == label
+        rows, places = release.embeddings[own], np.flatnonzero(shown[own])
+        mirrored = 2 * rows.mean(0) - rows[places]
         partner = attacks.closest(mirrored, rows, device).indices
-        for other in (rows[partner], np.roll(rows, -1, axis=0)):
-            middles.append((rows + other) / 2)
-            labels.append(np.full(len(rows), label))
+        for other in (rows[partner], rows[(places + 1) % len(rows)]):
+            middles.append((rows[places] + other) / 2)
+            labels.append(np.full(len(places), label))
     return EmbeddingSet(np.concatenate(middles), np.concatenate(labels))
 
 
@@ -131,20 +137,23 @@ def _with(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
 
 
 def _standardised(data: EmbeddingSet) -> EmbeddingSet:
-    rows = torch.from_numpy(data.embeddings)
-    return _with(data, standardize(rows, *moments(rows)).numpy())
+    known = moments(torch.from_numpy(attacks.evenly(data.embeddings)))
+    return _with(data, standardize(torch.from_numpy(data.embeddings), *known).numpy())
 
 
 def _shape(rows: np.ndarray) -> np.ndarray:
-    wide = rows.astype(np.float64)
-    wide -= wide.mean(1, keepdims=True)
-    spread = wide.std(1, keepdims=True)
-    return np.sort(wide / np.where(spread > 0, spread, 1.0), axis=1).astype(np.float32)
+    shapes = np.empty(rows.shape, dtype=np.float32)
+    for start in range(0, len(rows), BLOCK):
+        wide = rows[start : start + BLOCK].astype(np.float64)
+        wide -= wide.mean(1, keepdims=True)
+        spread = wide.std(1, keepdims=True)
+        shapes[start : start + BLOCK] = np.sort(wide / np.where(spread > 0, spread, 1.0), axis=1)
+    return shapes
 
 
 def _whitening(rows: np.ndarray, most: int) -> _Whitening:
     """To the leading principal components, at most so many, each of variance 1."""
-    wide = rows.astype(np.float64)
+    wide = attacks.evenly(rows).astype(np.float64)
     mean = wide.mean(0)
     wide -= mean
     values, vectors = np.linalg.eigh(wide.T @ wide / len(wide))
@@ -163,9 +172,9 @@ def _described(data: EmbeddingSet, labels: np.ndarray) -> np.ndarray:
     found = [(wide - others.mean(0)).square().sum(1) for others in (wide, *classes)]
     for others in (wide, *(classes if len(labels) < FEW_CLASSES else ())):
         marks = others[:: -(-len(others) // LANDMARKS)]
-        squares = torch.cdist(wide, marks).square()
         ranks = (torch.tensor(QUANTILES) * (len(marks) - 1)).long()
-        found += squares.sort(1).values[:, ranks].unbind(1)
+        squares = (torch.cdist(block, marks).square() for block in wide.split(BLOCK))
+        found += torch.cat([part.sort(1).values[:, ranks] for part in squares]).unbind(1)
     logs = torch.stack(found, 1).clamp_min(attacks.TINY).log()
     return np.asarray(standardize(logs, *moments(logs)).numpy())
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, higher is better
 DISTANCE = "average_mindistance"
 EXTREME, COPIES, PERSONS = "extreme_test_rows", "copies", "persons"
+DISTANCE_ROWS = "distance_rows"
 METRICS = (*UTILITY, DISTANCE)
 
 
@@ -115,6 +116,7 @@ def write(
         **asdict(trial),
         **{name: round(value, 6) for name, value in scores._asdict().items()},
         DISTANCE: None if distance is None else round(distance, 6),
+        **_drawn(distance),
         **found.content(),
         "epochs": head.fit.epochs,
         "best_epoch": head.fit.best_epoch,
@@ -127,6 +129,12 @@ def write(
     noise = "" if trial.sigma is None else f"sigma {trial.sigma:g}  "
     far = "unknown" if distance is None else f"{distance:.4f}"
     return f"{path}  {noise}AUC {scores.auc:.2f}  accuracy {scores.accuracy:.2f}  distance {far}"
+
+
+def _drawn(distance: float | None) -> dict[str, int]:
+    """Of how many rows a distance is the mean, where it is not of all."""
+    rows = getattr(distance, "rows", None)
+    return {} if rows is None else {DISTANCE_ROWS: rows}
 
 
 def read(output_root: Path, trial: Trial, but: Collection[str] = ()) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ class Extract(Step):
         """
         if self.done():
             return
-        from src.embedding import backbones, datasets, extraction
+        from src.embedding import backbones, datasets, extraction, keeping
 
         self._require_same_settings()
         dataset, device = self.database.dataset, devices.resolve(self.place.device)
@@ -70,9 +70,12 @@ class Extract(Step):
         # A Dask worker's process may not have children that decode images.
         alone = multiprocessing.current_process().daemon
         options = ExtractionSettings(num_workers=0 if alone else None)
-        sets = extraction.embed(dataset, images, backbone, options, image_size=size)
+        folder = self.database.folder
+        kept = keeping.kept(folder, backbone, options, size)
+        sets = extraction.embed(dataset, images, backbone, options, image_size=size, kept=kept)
         for split, data in sets.items():
             self.database.write(split, data)
+        keeping.forget(folder)
 
     def _require_same_settings(self) -> None:
         self.database.require_own()

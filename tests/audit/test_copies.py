@@ -44,8 +44,11 @@ def test_shares_of_exact_and_of_very_near_copies():
     members = rows([0.0, 1.0, 2.0, 3.0])  # neighbours are 1 apart
     released = rows([0.0, 1.0005, 2.01, 7.0])
     lengths = np.array([0, 0.0005, 0.01, 4.0])
-    exact, near = copies.shares(released, members, lengths, CPU)
+    exact, near = copies.shares(released, members, np.ones(4, bool), lengths, CPU)
     assert (exact.value, near.value) == (0.25, 0.5)
+    few = np.array([False, True, True, False])  # looked at; the exact copy is not among them
+    fewer = copies.shares(released, members, few, lengths[few], CPU)
+    assert [share.value for share in fewer] == [0.25, 0.5]
     assert exact.low == pytest.approx(0.0063, abs=1e-4)  # Clopper and Pearson, 1 of 4
     assert exact.high == pytest.approx(0.8059, abs=1e-4)
 

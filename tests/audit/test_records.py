@@ -41,7 +41,8 @@ def test_a_record_says_what_it_depends_on_and_what_came_out(case, report, data, 
         "sum",
     ]  # fmt: skip
     assert content["inputs"] == {**data.fingerprints, "release": data.train.fingerprint}
-    assert content["audit"] == {"shadows": 0, "bootstrap": 5, "unit": "row"}
+    settings = {"shadows": 0, "bootstrap": 5, "unit": "row", "most_rows": 20_000}
+    assert content["audit"] == settings
     assert content["unit"] == "row"
     assert content["seconds"] == 1.235
     assert records.read(tmp_path, case) == content
@@ -58,6 +59,7 @@ def test_an_id_that_ends_in_the_seed_does_not_repeat_it(case, tmp_path):
         {"settings": {"k": 2}},
         {"audit": AuditSettings(shadows=0, bootstrap=6)},
         {"audit": AuditSettings(shadows=0, bootstrap=5, unit="person")},
+        {"audit": AuditSettings(shadows=0, bootstrap=5, most_rows=1000)},
         {"inputs": {"train": "0" * 16}},
         {"anonymizer": "other"},
     ],
@@ -65,6 +67,14 @@ def test_an_id_that_ends_in_the_seed_does_not_repeat_it(case, tmp_path):
 def test_an_audit_of_something_else_is_not_found(case, report, tmp_path, change):
     records.write(tmp_path, case, report, device="cpu", seconds=1)
     assert records.read(tmp_path, dataclasses.replace(case, **change)) is None
+
+
+def test_an_audit_from_before_rows_were_drawn_looked_at_all(case, report, tmp_path):
+    path = records.write(tmp_path, case, report, device="cpu", seconds=1)
+    older = {key: value for key, value in json.loads(path.read_text()).items() if key != "sum"}
+    del older["audit"]["most_rows"]
+    path.write_text(json.dumps(older))
+    assert records.read(tmp_path, case) == older
 
 
 def test_an_audit_that_names_no_unit_is_by_row(case, report, tmp_path):

@@ -22,6 +22,56 @@ def test_distance_of_two_releases_by_hand():
     assert metrics.average_mindistance(theirs, theirs, CPU) == 0
 
 
+@pytest.fixture
+def many(monkeypatch):
+    """300 rows and 200 originals, of which 100 rows stand for all."""
+    monkeypatch.setattr(metrics, "MOST_PAIRS", 300 * 200 - 1)
+    monkeypatch.setattr(metrics, "DRAWN", 100)
+    rng = np.random.default_rng(0)
+    return [
+        EmbeddingSet(rng.normal(size=(n, 6)).astype("f4"), np.zeros(n, np.int64))
+        for n in (300, 200)
+    ]
+
+
+def test_of_many_rows_some_stand_for_all(many, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    found = metrics.average_mindistance(*many, CPU)
+    assert found.rows == 100
+    assert caplog.messages == ["distance to the originals: of 100 of 300 rows, drawn at random"]
+    again = metrics.average_mindistance(*many, CPU)  # the same rows for every head
+    assert found == again
+    monkeypatch.setattr(metrics, "MOST_PAIRS", 300 * 200)
+    whole = metrics.average_mindistance(*many, CPU)
+    assert whole.rows is None
+    assert len(caplog.messages) == 2
+    assert found != whole
+    assert found == pytest.approx(whole, abs=4 * 0.5 / 10)  # standard errors of distances' 0.5
+
+
+def test_it_is_measured_of_as_many_rows_as_are_drawn(many, monkeypatch):
+    """Linear: of any number of rows, only those drawn are compared with the originals."""
+    sizes, nearest = [], metrics.nearest
+
+    def counted(queries, references):
+        sizes.append((len(queries), len(references)))
+        return nearest(queries, references)
+
+    monkeypatch.setattr(metrics, "nearest", counted)
+    metrics.average_mindistance(*many, CPU)
+    metrics.average_mindistance(many[1], many[1], CPU)  # fewer pairs: all
+    assert sizes == [(100, 200), (200, 200)]
+
+
+def test_rows_are_standardised_by_all_and_not_by_those_drawn(many):
+    ours, theirs = many
+    assert metrics.average_mindistance(ours, ours, CPU) == 0
+    moved = EmbeddingSet(3 * theirs.embeddings + 5, theirs.labels)
+    assert metrics.average_mindistance(ours, moved, CPU) == pytest.approx(
+        metrics.average_mindistance(ours, theirs, CPU), rel=1e-4
+    )
+
+
 def test_scores_by_hand():
     # class 0 against the rest: pairs (a, c), (a, d), (b, c), (b, d): .8>.3, .8>.1, .4>.3, .4>.1
     probabilities = np.array([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7]])

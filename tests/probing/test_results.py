@@ -14,7 +14,7 @@ from src.networks.heads import LinearHead
 from src.networks.training import Fit
 from src.probing import results
 from src.probing.head import Head
-from src.probing.metrics import Scores
+from src.probing.metrics import Distance, Scores
 from src.probing.settings import HeadSettings
 
 SCORES = Scores(auc=98.76543219, accuracy=90.0, balanced_accuracy=89.5)
@@ -203,6 +203,17 @@ def test_a_distance_that_is_not_known_is_read_as_it_was_written(tmp_path):
     content = results.read(tmp_path, ours)
     assert content is not None
     assert content["average_mindistance"] is None
+
+
+@pytest.mark.parametrize("rows", [None, 10_000])
+def test_a_distance_of_some_rows_says_of_how_many(tmp_path, rows):
+    distance = Distance(1.23456789)
+    distance.rows = rows
+    results.write(tmp_path, trial(), head(), SCORES, distance, NOTHING)
+    content = results.read(tmp_path, trial())
+    assert content["average_mindistance"] == 1.234568
+    assert content.get("distance_rows") == rows
+    assert ("distance_rows" in content) == (rows is not None)
 
 
 @pytest.mark.parametrize(
