@@ -9,6 +9,7 @@ from torch import Tensor
 
 BLOCK_BYTES = 32 << 20  # of a block of the distance matrix: small enough for a processor's cache
 ROUNDING = 8  # units in the last place of a feature's mean: less spread is rounding noise
+LEAST_QUERIES = 64  # of a block: products of fewer rows are slow
 SPARE = 4  # candidates kept beyond the k nearest, whose order rounding may have mixed up
 
 
@@ -53,7 +54,7 @@ def nearest(queries: Tensor, references: Tensor, k: int = 1) -> Nearest:
     half_squares = references.square().sum(1) / 2
     keep = min(k + SPARE, len(references))
     widest = max(len(references), keep * references.shape[1])  # of what a query takes
-    rows = max(1, BLOCK_BYTES // (4 * widest))
+    rows = max(LEAST_QUERIES, BLOCK_BYTES // (4 * widest))
     distances, indices = [], []
     for block in queries.split(rows):
         # |q - r|² / 2 without the |q|² / 2 that every reference shares
