@@ -169,6 +169,7 @@ def products(monkeypatch, options):
     return sizes
 
 
+@pytest.mark.slow
 def test_no_product_grows_with_the_square_of_the_rows(monkeypatch):
     some = products(monkeypatch, SOME)
     assert max(min(size) for size in some) <= 2000  # the shapes are there twice, also mirrored
