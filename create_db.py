@@ -40,14 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if distributed.rank() == 0:
         for split, data in sets.items():
             print(f"{database.write(split, data)}: {len(data)} rows, {data.dim} dimensions")
-        forget_parts(database.folder)
 
+        from src.embedding import keeping  # torch from here on
 
-def forget_parts(folder: Path) -> None:
-    """Remove what was kept for an interruption."""
-    from src.embedding import keeping  # torch from here on
-
-    keeping.forget(folder)
+        keeping.forget(database.folder)
 
 
 def embedded(args: argparse.Namespace, folder: Path) -> dict[str, EmbeddingSet]:

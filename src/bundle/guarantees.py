@@ -63,7 +63,7 @@ def _drawn(
     """The promise of a release that a decoder drew.
 
     Raises:
-        DataError: there is none, or it is not this method's or contradicts the facts.
+        DataError: the decoder is missing, belongs to another method, or contradicts the facts.
     """
     if decoder is None:
         raise DataError("has no decoder, but its rows were drawn from one")

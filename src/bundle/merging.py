@@ -103,11 +103,10 @@ def _require_alike(first: Given, one: Given) -> None:
     Their classes may be in another order, but are the same.
     """
     ours, theirs = first.bundle, one.bundle
-    unit = (theirs.rows.meta["unit"], ours.rows.meta["unit"])
     values = {
         "backbone": (theirs.sheet["backbone"], ours.sheet["backbone"]),
         "dimensions": (theirs.rows.dim, ours.rows.dim),
-        "unit": unit,
+        "unit": (theirs.rows.meta["unit"], ours.rows.meta["unit"]),
     }
     for name, (their, our) in values.items():
         if their != our:

@@ -22,7 +22,6 @@ from src.database import EmbeddingSet
 from src.networks.gaussians import Gaussians
 
 MOST = 1000  # sites, so that a datasheet stays small
-SITE = ("dataset", "decoder", "settings", "facts", "noise_factors")
 COUNTS = "class_counts"
 EPSILON = "epsilon of each site follows from the noise of all its sums"
 NOISE = "the noise of the decoder's sums is that of all sites, in the units that they share"
@@ -110,9 +109,9 @@ def of(stated: Mapping[str, Any]) -> list[Site]:
     """
     given = stated.get("sites")
     if not isinstance(given, list) or not all(
-        isinstance(site, dict) and site.keys() == {*SITE} for site in given
+        isinstance(site, dict) and site.keys() == {*Site._fields} for site in given
     ):
-        raise DataError(f"has no sites with exactly the items {', '.join(SITE)}")
+        raise DataError(f"has no sites with exactly the items {', '.join(Site._fields)}")
     found = [Site(**site) for site in given]
     if len({site.decoder for site in found}) < len(found):
         raise DataError("has the sums of one site twice")

@@ -208,5 +208,5 @@ def forget(folder: Path) -> None:
     """Remove the parts of all runs below the folder of embeddings; these are written."""
     for run in (folder / FOLDER).glob("[0-9a-f]" * 16):
         shutil.rmtree(run, ignore_errors=True)
-    with suppress(OSError):  # there are none, or something else is there
+    with suppress(OSError):  # the folder does not exist, or holds other files
         (folder / FOLDER).rmdir()
