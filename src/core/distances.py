@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 32 << 20  # of a block of the distance matrix: small enough for a processor's cache
+QUERIES, TILE = 1024, 8192  # rows and columns of the distance matrix that exist at once
+GATHERED = 8 << 20  # numbers of the candidates that are looked at again at once
 ROUNDING = 8  # units in the last place of a feature's mean: less spread is rounding noise
-LEAST_QUERIES = 64  # of a block: products of fewer rows are slow
 SPARE = 4  # candidates kept beyond the k nearest, whose order rounding may have mixed up
 
 
@@ -46,22 +46,42 @@ def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 def nearest(queries: Tensor, references: Tensor, k: int = 1) -> Nearest:
     """The k nearest of references [n, D] to each of queries [m, D].
 
-    Candidates come from blocks of one matrix product, so memory is linear in m and n; their
+    Candidates come from tiles of one matrix product, so memory is linear in m and n; their
     distances are then taken from the differences themselves, so that a copy is at distance 0.
     """
-    centre = references.mean(0)
-    queries, references = queries - centre, references - centre
-    half_squares = references.square().sum(1) / 2
+    centre = references.mean(0)  # from which a product's rounding errors are smaller
+    squares = [(tile - centre).square().sum(1) for tile in references.split(TILE)]
     keep = min(k + SPARE, len(references))
-    widest = max(len(references), keep * references.shape[1])  # of what a query takes
-    rows = max(LEAST_QUERIES, BLOCK_BYTES // (4 * widest))
+    rows = max(1, GATHERED // (keep * references.shape[1]))
     distances, indices = [], []
-    for block in queries.split(rows):
-        # |q - r|² / 2 without the |q|² / 2 that every reference shares
-        partial = torch.addmm(half_squares, block, references.T, alpha=-1)
-        candidates = partial.topk(keep, largest=False, sorted=False).indices.sort(1).values
-        exact = (references[candidates] - block[:, None]).square().sum(2).sqrt()
-        order = exact.sort(dim=1, stable=True)  # equal distances: the lower index first
-        distances.append(order.values[:, :k])
-        indices.append(candidates.gather(1, order.indices[:, :k]))
+    for part in queries.split(QUERIES):
+        block = part - centre
+        candidates = _candidates(block, references, centre, squares, keep)
+        for ours, chosen in zip(block.split(rows), candidates.split(rows), strict=True):
+            theirs = references[chosen] - centre
+            exact = (theirs - ours[:, None]).square().sum(2).sqrt()
+            order = exact.sort(dim=1, stable=True)  # equal distances: the lower index first
+            distances.append(order.values[:, :k])
+            indices.append(chosen.gather(1, order.indices[:, :k]))
     return Nearest(torch.cat(distances), torch.cat(indices))
+
+
+def _candidates(
+    block: Tensor, references: Tensor, centre: Tensor, squares: list[Tensor], keep: int
+) -> Tensor:
+    """Numbers [m, keep] of the references nearest to the block by a product, ascending.
+
+    Args:
+        squares: of each tile of references, the squared distances to the centre.
+    """
+    values, indices = [], []
+    for i, tile in enumerate(references.split(TILE)):
+        # |q - r|² / 2 without the |q|² / 2 that every reference shares
+        partial = torch.addmm(squares[i] / 2, block, (tile - centre).T, alpha=-1)
+        best = partial.topk(min(keep, len(tile)), largest=False, sorted=False)
+        values.append(best.values)
+        indices.append(best.indices + i * TILE)
+    if len(indices) == 1:
+        return indices[0].sort(1).values
+    chosen = torch.cat(values, 1).topk(keep, largest=False, sorted=False).indices
+    return torch.cat(indices, 1).gather(1, chosen).sort(1).values

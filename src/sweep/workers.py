@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import traceback
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,13 +61,18 @@ def perform(
     if not planned:
         return
     with cluster.client(jobs, scheduler, "src.sweep.steps") as client:
-        if client is not None:
-            yield from _spread(planned, client)
-            return
         errors: dict[Step | None, str | None] = {}
-        for step in planned:
+        for step in planned if client is None else _here(planned, jobs, scheduler):
             errors[step] = attempt(step, errors.get(step.after))
             yield Done(step, errors[step])
+        if client is not None:
+            yield from _spread(planned, errors, client)
+
+
+def _here(planned: Sequence[Step], jobs: int, scheduler: str | None) -> list[Step]:
+    """Steps before all others that are too few for all processes: this one gives them all cores."""
+    first = [step for step in planned if step.after is None]
+    return first if not scheduler and len(first) < jobs else []
 
 
 def attempt(step: Step, before: str | None = None, *_: str | None) -> str | None:
@@ -104,16 +109,20 @@ def _without_doubts() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _spread(planned: Sequence[Step], client: Any) -> Iterator[Done]:
+def _spread(
+    planned: Sequence[Step], errors: Mapping[Step | None, str | None], client: Any
+) -> Iterator[Done]:
+    """Perform on a cluster the steps of which it is not known yet what went wrong."""
     from distributed import as_completed
 
     call = uuid.uuid4().hex  # the cluster may still hold what an earlier sweep gave
-    futures: dict[Step | None, Any] = {}
-    for step in planned:
+    futures: dict[Step | None, Any] = dict(errors)
+    left = [step for step in planned if step not in errors]
+    for step in left:
         key = f"{step.name} {call}"
         earlier = [futures[sibling] for sibling in step.siblings if sibling in futures]
         futures[step] = client.submit(attempt, step, futures.get(step.after), *earlier, key=key)
-    steps = {futures[step]: step for step in planned}
+    steps = {futures[step]: step for step in left}
     for future in as_completed(steps):
         try:
             yield Done(steps[future], future.result())

@@ -25,14 +25,15 @@ def normal(seed, *shape):
     shape=st.tuples(st.integers(1, 30), st.integers(1, 60), st.integers(1, 40)),
     k=st.integers(1, 6),
     shift=st.sampled_from([0.0, 100.0, -1e4]),
-    block_bytes=st.sampled_from([1, 400, 1 << 20]),
+    sizes=st.sampled_from([(1, 1, 1), (7, 9, 100), (1024, 8192, 1 << 20)]),
 )
-def test_nearest_finds_what_brute_force_finds(seed, shape, k, shift, block_bytes):
+def test_nearest_finds_what_brute_force_finds(seed, shape, k, shift, sizes):
     m, n, dim = shape
     queries, references = normal(seed, m, dim) + shift, normal(seed + 1, n, dim) + shift
     k = min(k, n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distances, "BLOCK_BYTES", block_bytes)
+        for name, size in zip(("QUERIES", "TILE", "GATHERED"), sizes, strict=True):
+            patch.setattr(distances, name, size)
         found = distances.nearest(queries, references, k)
     everything = brute_force(queries, references)
     expected = everything.sort(dim=1).values[:, :k]
