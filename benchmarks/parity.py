@@ -99,7 +99,7 @@ def _run(
     resources = Resources(device)
     released = anonymizer.anonymize(splits.train, splits.val, seed=seed, resources=resources)
     fitted = head.fit(released, splits, HeadSettings(), seed=seed, device=device)
-    distance = metrics.average_mindistance(released, splits.train, device)
+    distance = metrics.average_mindistance(released, splits.train, device).mean
     return [
         {
             "auc": head.evaluate(fitted, splits.test, sigma, seed=seed).auc,

@@ -152,7 +152,7 @@ def measured(splits: Splits, anonymizer: Anonymizer, resources: Resources) -> di
         "reid_auc": _known(again.value.value),
         "nearest": _known(found["nearest_auc"].value.value),
         "auc": float(np.mean(aucs)),
-        "distance": metrics.average_mindistance(released, train, device),
+        "distance": metrics.average_mindistance(released, train, device).mean,
     }
 
 

@@ -133,7 +133,7 @@ def _turned(release: EmbeddingSet, real: EmbeddingSet) -> EmbeddingSet:
 
 
 def _with(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
-    return EmbeddingSet(rows.astype(np.float32), data.labels, persons=data.persons)
+    return EmbeddingSet(rows.astype(np.float32, copy=False), data.labels, persons=data.persons)
 
 
 def _standardised(data: EmbeddingSet) -> EmbeddingSet:

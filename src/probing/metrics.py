@@ -26,9 +26,10 @@ class Scores(NamedTuple):
     balanced_accuracy: float
 
 
-class Distance(float):
+class Distance(NamedTuple):
     """A mean distance, and of how many rows drawn at random; None where it is that of all."""
 
+    mean: float
     rows: int | None = None
 
 
@@ -50,9 +51,8 @@ def average_mindistance(
         ours = ours[chosen.to(device)]
         log.info("distance to the originals: of %d of %d rows, drawn at random", DRAWN, len(rows))
     found = nearest(standardize(ours, *own), standardize(theirs, *its))
-    distance = Distance(found.distances.cpu().double().mean())  # MPS lacks float64
-    distance.rows = DRAWN if drawn else None
-    return distance
+    mean = float(found.distances.cpu().double().mean())  # MPS lacks float64
+    return Distance(mean, DRAWN if drawn else None)
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:

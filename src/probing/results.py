@@ -18,7 +18,7 @@ from src.probing.settings import HeadSettings
 
 if TYPE_CHECKING:
     from src.probing.head import Head
-    from src.probing.metrics import Scores
+    from src.probing.metrics import Distance, Scores
 
 UTILITY = ("auc", "accuracy", "balanced_accuracy")  # percent, higher is better
 DISTANCE = "average_mindistance"
@@ -96,7 +96,7 @@ def write(
     trial: Trial,
     head: Head,
     scores: Scores,
-    distance: float | None,
+    distance: Distance | None,
     found: Caveats,
 ) -> str:
     """Write one result and return the line that tells of it.
@@ -115,8 +115,8 @@ def write(
         "format": FORMAT,
         **asdict(trial),
         **{name: round(value, 6) for name, value in scores._asdict().items()},
-        DISTANCE: None if distance is None else round(distance, 6),
-        **_drawn(distance),
+        DISTANCE: distance and round(distance.mean, 6),
+        **({DISTANCE_ROWS: distance.rows} if distance and distance.rows else {}),
         **found.content(),
         "epochs": head.fit.epochs,
         "best_epoch": head.fit.best_epoch,
@@ -127,14 +127,8 @@ def write(
     }
     records.write(path, content)
     noise = "" if trial.sigma is None else f"sigma {trial.sigma:g}  "
-    far = "unknown" if distance is None else f"{distance:.4f}"
+    far = f"{distance.mean:.4f}" if distance else "unknown"
     return f"{path}  {noise}AUC {scores.auc:.2f}  accuracy {scores.accuracy:.2f}  distance {far}"
-
-
-def _drawn(distance: float | None) -> dict[str, int]:
-    """Of how many rows a distance is the mean, where it is not of all."""
-    rows = getattr(distance, "rows", None)
-    return {} if rows is None else {DISTANCE_ROWS: rows}
 
 
 def read(output_root: Path, trial: Trial, but: Collection[str] = ()) -> dict[str, Any] | None:

@@ -70,7 +70,7 @@ def perform(
 
 
 def _here(planned: Sequence[Step], jobs: int, scheduler: str | None) -> list[Step]:
-    """Steps before all others that are too few for all processes: this one gives them all cores."""
+    """Steps that others wait for and that are too few for all processes: here all cores work."""
     first = [step for step in planned if step.after is None]
     return first if not scheduler and len(first) < jobs else []
 

@@ -61,9 +61,9 @@ def test_features_are_standardised_by_the_release(splits):
     expected = moved.embeddings.astype(np.float64).std(0)  # population: divided by n
     np.testing.assert_allclose(fitted.std[:2], expected[:2], rtol=1e-5)
     assert fitted.std[2] == 0
-    distance = metrics.average_mindistance(moved, splits.train, CPU)
+    distance = metrics.average_mindistance(moved, splits.train, CPU).mean
     assert distance == pytest.approx(0, abs=1e-5)  # each side by its own statistics
-    assert metrics.average_mindistance(splits.train, splits.train, CPU) == 0
+    assert metrics.average_mindistance(splits.train, splits.train, CPU).mean == 0
 
 
 def test_a_head_by_hand_under_noise():
@@ -146,7 +146,7 @@ def test_the_online_head_does_not_depend_on_how_much_is_drawn_at_once(splits, mo
 def test_the_distance_of_online_rows_is_not_that_of_the_originals_to_themselves(splits):
     drawn = head.draw(decoder(), len(splits.train), seed=0)
     assert len(drawn) == len(splits.train)
-    assert metrics.average_mindistance(drawn, splits.train, CPU) > 0.1
+    assert metrics.average_mindistance(drawn, splits.train, CPU).mean > 0.1
     assert drawn.fingerprint == head.draw(decoder(), len(splits.train), seed=0).fingerprint
     assert drawn.fingerprint != head.draw(decoder(), len(splits.train), seed=1).fingerprint
 
@@ -342,7 +342,7 @@ def test_a_feature_that_varies_by_rounding_alone_is_constant(splits, monkeypatch
         return (
             fitted.std[2],
             head.extreme_rows(fitted, test),
-            metrics.average_mindistance(rounded(splits.train, 2), train, CPU),
+            metrics.average_mindistance(rounded(splits.train, 2), train, CPU).mean,
         )
 
     std, extreme, distance = measured()

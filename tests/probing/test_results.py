@@ -18,6 +18,7 @@ from src.probing.metrics import Distance, Scores
 from src.probing.settings import HeadSettings
 
 SCORES = Scores(auc=98.76543219, accuracy=90.0, balanced_accuracy=89.5)
+DISTANCE = Distance(1.0)
 NOTHING = results.Caveats(0, {"val": 0, "test": 0}, None)
 
 
@@ -88,7 +89,7 @@ def test_names_of_results(tmp_path, release_id, anonymizer, sigma, name):
 def test_results_of_other_heads_have_names_of_their_own(tmp_path, settings, names):
     ours = trial("cvae-s0", "cvae", head=HeadSettings(**settings))
     assert [ours.at(sigma).path(tmp_path).name for sigma in (None, 1.0)] == names
-    results.write(tmp_path, ours, head()._replace(strength=0.1), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, ours, head()._replace(strength=0.1), SCORES, DISTANCE, NOTHING)
     content = results.read(tmp_path, ours)
     assert content is not None
     assert content["head"] == asdict(HeadSettings(**settings))
@@ -100,7 +101,7 @@ def test_results_of_other_heads_have_names_of_their_own(tmp_path, settings, name
 def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
     ours = trial(sigma=0.5)
     found = results.Caveats(5, {"val": 0, "test": 3}, None)
-    line = results.write(tmp_path, ours, head(), SCORES, 1.23456789, found)
+    line = results.write(tmp_path, ours, head(), SCORES, Distance(1.23456789), found)
     path = ours.path(tmp_path)
     assert line == f"{path}  sigma 0.5  AUC 98.77  accuracy 90.00  distance 1.2346"
     content = json.loads(path.read_text())
@@ -135,7 +136,7 @@ def test_a_result_says_what_it_depends_on_and_what_came_out(tmp_path):
 def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
     ours = trial()
     assert results.read(tmp_path, ours) is None
-    results.write(tmp_path, ours, head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, ours, head(), SCORES, DISTANCE, NOTHING)
     content = results.read(tmp_path, ours)
     assert content is not None
     assert content["auc"] == 98.765432
@@ -161,19 +162,19 @@ def test_a_result_is_read_by_the_trial_that_wrote_it_and_by_no_other(tmp_path):
 
 def test_clean_features_are_those_without_noise_but_not_the_other_way_round(tmp_path):
     clean = trial()
-    results.write(tmp_path, clean, head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, clean, head(), SCORES, DISTANCE, NOTHING)
     content = results.read(tmp_path, clean.at(0.0))
     assert content is not None
     assert (content["auc"], content["sigma"]) == (98.765432, 0.0)
     assert results.read(tmp_path, clean.at(1.0)) is None
     clean.path(tmp_path).unlink()
-    results.write(tmp_path, clean.at(0.0), head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, clean.at(0.0), head(), SCORES, DISTANCE, NOTHING)
     assert results.read(tmp_path, clean) is None
 
 
 def test_numbers_of_persons_are_said_where_they_are_known(tmp_path):
     ours, people = trial(unit="person"), {"train": 9, "val": 2, "test": 4}
-    results.write(tmp_path, ours, head(), SCORES, 1.0, NOTHING._replace(persons=people))
+    results.write(tmp_path, ours, head(), SCORES, DISTANCE, NOTHING._replace(persons=people))
     content = results.read(tmp_path, ours)
     assert content is not None
     assert (content["unit"], content["persons"]) == ("person", people)
@@ -184,7 +185,7 @@ def test_numbers_of_persons_are_said_where_they_are_known(tmp_path):
 def test_a_result_that_names_no_unit_is_one_of_rows(tmp_path):
     """Those of earlier versions, which have no caveats either, are still found."""
     ours = trial()
-    results.write(tmp_path, ours, head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, ours, head(), SCORES, DISTANCE, NOTHING)
     content = json.loads(ours.path(tmp_path).read_text())
     for key in ("unit", "copies", "sum"):
         del content[key]
@@ -207,9 +208,7 @@ def test_a_distance_that_is_not_known_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize("rows", [None, 10_000])
 def test_a_distance_of_some_rows_says_of_how_many(tmp_path, rows):
-    distance = Distance(1.23456789)
-    distance.rows = rows
-    results.write(tmp_path, trial(), head(), SCORES, distance, NOTHING)
+    results.write(tmp_path, trial(), head(), SCORES, Distance(1.23456789, rows), NOTHING)
     content = results.read(tmp_path, trial())
     assert content["average_mindistance"] == 1.234568
     assert content.get("distance_rows") == rows
@@ -232,7 +231,7 @@ def test_a_distance_of_some_rows_says_of_how_many(tmp_path, rows):
     ids=str,
 )
 def test_a_result_without_all_its_numbers_is_not_whole(tmp_path, change):
-    results.write(tmp_path, trial(), head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, trial(), head(), SCORES, DISTANCE, NOTHING)
     path = trial().path(tmp_path)
     content = json.loads(path.read_text())
     assert results.whole(content) is content
@@ -249,17 +248,17 @@ def test_a_result_without_all_its_numbers_is_not_whole(tmp_path, change):
 def test_the_result_of_another_release_is_not_replaced(tmp_path):
     """A file from elsewhere may have any name: `cvae`, with the seed, is called like ours."""
     ours = trial("cvae-s0", "cvae")
-    results.write(tmp_path, ours, head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, ours, head(), SCORES, DISTANCE, NOTHING)
     theirs = trial("cvae", "cvae")
     assert theirs.path(tmp_path) == ours.path(tmp_path)
     with pytest.raises(OutputError, match="is the result of release 'cvae-s0', not of 'cvae'"):
-        results.write(tmp_path, theirs, head(), SCORES, 1.0, NOTHING)
+        results.write(tmp_path, theirs, head(), SCORES, DISTANCE, NOTHING)
     assert results.read(tmp_path, ours) is not None
     results.write(
-        tmp_path, replace(ours, head=HeadSettings(num_epochs=7)), head(), SCORES, 1.0, NOTHING
+        tmp_path, replace(ours, head=HeadSettings(num_epochs=7)), head(), SCORES, DISTANCE, NOTHING
     )
     ours.path(tmp_path).write_text("{damaged")
-    results.write(tmp_path, theirs, head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, theirs, head(), SCORES, DISTANCE, NOTHING)
 
 
 def test_a_link_s_target_is_replaced(tmp_path):
@@ -268,7 +267,7 @@ def test_a_link_s_target_is_replaced(tmp_path):
     target = tmp_path / "elsewhere.json"
     target.write_text("{}")
     path.symlink_to(target)
-    results.write(tmp_path, trial(), head(), SCORES, 1.0, NOTHING)
+    results.write(tmp_path, trial(), head(), SCORES, DISTANCE, NOTHING)
     assert path.is_symlink()
     assert json.loads(target.read_text())["id"] == "ksame-5"
 

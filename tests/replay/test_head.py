@@ -64,7 +64,7 @@ def replayed(name):
         "val_loss": np.array(course.val_losses),
         "learning_rate": np.array(course.batch_rates[::3]),
         "auc": aucs(fitted),
-        "average_mindistance": metrics.average_mindistance(rows, SPLITS.train, CPU),
+        "average_mindistance": metrics.average_mindistance(rows, SPLITS.train, CPU).mean,
     }
     for kind in ("weight", "bias"):
         found[f"kept/{kind}"] = getattr(fitted.linear, kind).detach().numpy()

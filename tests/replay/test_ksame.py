@@ -22,7 +22,7 @@ def release(k):
 
 
 def average_mindistance(rows):
-    return metrics.average_mindistance(labelled(rows, TRAIN.labels[: len(rows)]), TRAIN, CPU)
+    return metrics.average_mindistance(labelled(rows, TRAIN.labels[: len(rows)]), TRAIN, CPU).mean
 
 
 @pytest.mark.parametrize("k", [5, 7, 10])

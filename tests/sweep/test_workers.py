@@ -2,7 +2,8 @@
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,51 @@ def test_a_step_after_one_that_failed_is_not_performed():
     assert [done.error for done in workers.perform([first, second, other])] == [
         "no images", "no images", None,
     ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noting(Raising):
+    """Notes that it was performed; what a worker performs, and notes in, is a copy."""
+
+    performed: list = field(default_factory=list, compare=False)
+
+    def perform(self):
+        self.performed.append(self.name)
+        super().perform()
+
+
+@pytest.mark.parametrize(
+    ("first", "scheduler", "here"),
+    [(1, None, True), (2, None, False), (1, "tcp://elsewhere:8786", False)],
+)
+@pytest.mark.parametrize("error", [None, InputError("no images")])
+def test_what_all_wait_for_is_done_here_where_workers_would_be_idle(
+    monkeypatch, first, scheduler, here, error
+):
+    """Extraction then has all cores; what comes after it is spread, and fails as it failed."""
+    distributed = pytest.importorskip("distributed")
+
+    @contextmanager
+    def threads(*_):
+        with distributed.Client(
+            processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as client:
+            yield client
+
+    monkeypatch.setattr(cluster, "client", threads)
+    roots = [
+        Noting(place=PLACE, database=DATABASE, name=f"first {i}", error=error)
+        for i in range(first)
+    ]
+    after = [
+        replace(root, name=f"after {i}", after=root, error=None, performed=[])
+        for i, root in enumerate(roots)
+    ]
+    done = list(workers.perform([*roots, *after], jobs=2, scheduler=scheduler))
+    assert {step for step, _ in done} == {*roots, *after}
+    assert {said for _, said in done} == {error and "no images"}
+    assert [root.performed for root in roots] == [[root.name] if here else [] for root in roots]
+    assert not any(step.performed for step in after)
 
 
 def test_workers_set_their_process_up_before_torch(monkeypatch):
