@@ -25,7 +25,7 @@ ROUNDS = 8  # of matching rows and fitting the map again
 LANDMARKS = 500  # rows, of all or of a class, by which distances are described
 QUANTILES = (0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99)
 SURE = 0.5  # share of the matches, the least ambiguous, that the next map is fitted to
-BLOCK = 1 << 16  # rows that are turned, sorted or compared at a time
+BLOCK = 1 << 16  # rows that are scaled, turned, sorted or compared at a time
 RIDGE = 1e-5  # times the number of matches, on the correction of the map
 
 
@@ -138,7 +138,11 @@ def _with(data: EmbeddingSet, rows: np.ndarray) -> EmbeddingSet:
 
 def _standardised(data: EmbeddingSet) -> EmbeddingSet:
     known = moments(torch.from_numpy(attacks.evenly(data.embeddings)))
-    return _with(data, standardize(torch.from_numpy(data.embeddings), *known).numpy())
+    rows = np.empty(data.embeddings.shape, dtype=np.float32)
+    for start in range(0, len(rows), BLOCK):
+        part = torch.from_numpy(data.embeddings[start : start + BLOCK])
+        rows[start : start + BLOCK] = standardize(part, *known).numpy()
+    return _with(data, rows)
 
 
 def _shape(rows: np.ndarray) -> np.ndarray:

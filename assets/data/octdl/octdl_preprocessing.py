@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     patient_id: str
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
@@ -69,7 +69,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--resize", type=positive, metavar="N", help="to N x N px (Lanczos)")
     parser.add_argument("--seed", type=whole, default=42, help="default: %(default)s")
-    args = parser.parse()
+    args = parser.parse(argv)
     if args.crop_ratio and args.crop_ratio > 1:
         parser.error(f"--crop_ratio {args.crop_ratio} is above 1")
     if args.seed >= 2**32:
@@ -77,9 +77,9 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Split, transform and write the images."""
-    args = arguments()
+    args = arguments(argv)
     if args.output.exists():
         raise OutputError(f"{args.output} exists; remove it, or give another --output")
     splits = split_patients(read_labels(args.input / "OCTDL_labels.csv"), args.seed)
