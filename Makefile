@@ -23,7 +23,7 @@ demo: $(SETUP)  ## the whole pipeline on scikit-learn's digits: a table and figu
 	     $(RUN) -m src.sweep configs/pixels.yaml --jobs 2; fi
 
 test: $(SETUP_DEV)  ## the tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term:skip-covered tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -m "not slow" $(COVERAGE) tests
 
 lint: $(SETUP_DEV)  ## ruff, mypy, import-linter, codespell
 	$(RUN) -m ruff format --check .
@@ -36,7 +36,8 @@ format: $(SETUP_DEV)  ## format the code
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-check: lint test  ## both: what continuous integration runs
+check: COVERAGE := --cov --cov-report=term:skip-covered
+check: lint test  ## both, with coverage: what continuous integration runs
 
 tables: $(SETUP)  ## write the tables of README and docs from docs/results
 	$(RUN) -m benchmarks.tables

@@ -94,7 +94,7 @@ def test_digits_of_five_jittered_rows(digits):
     assert fours.metrics[RANK1].value.value == 1  # of a person's five rows, one looks for four
 
 
-@pytest.mark.parametrize("per_person", [5, 40])
+@pytest.mark.parametrize("per_person", [5, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_release_of_other_persons_is_no_leak_however_dense(per_person):
     """A row near everybody leads to the right person often, in and outside alike."""
     for seed in range(4):

@@ -92,7 +92,7 @@ def test_persons_are_drawn_with_all_their_rows():
     assert report.metrics["reidentification_rank1"].value.value is not None
 
 
-@pytest.mark.parametrize("name", ["identity", "ksame"])
+@pytest.mark.parametrize("name", [pytest.param("identity", marks=pytest.mark.slow), "ksame"])
 def test_metrics_of_some_are_near_those_of_all(name):
     settings = {"k": 2} if name == "ksame" else {}
     some, whole = (audited(DATA, name, options=o, **settings).metrics for o in (SOME, ALL))

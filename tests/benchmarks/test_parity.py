@@ -22,7 +22,7 @@ def splits(digits):
         (["identity|0", "identity|2"], range(3)),
         (["ksame-2|0"], range(3)),
         (["ksame-5|0", "ksame-5|4"], range(3)),
-        (["cvae|0", "cvae|2"], range(5)),
+        pytest.param(["cvae|0", "cvae|2"], range(5), marks=pytest.mark.slow),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else f"{len(value)} seeds",
 )

@@ -456,7 +456,6 @@ def test_killed_at_any_moment_it_ends_the_same(place, undisturbed):
     ends = [
         (signal.SIGKILL, lambda: place.database.path("train", "ksame-2").exists()),
         (signal.SIGINT, lambda: len(place.results()) >= 6),
-        (signal.SIGKILL, lambda: len(place.results()) >= 15),
     ]
     for number, condition in ends:
         with place.start() as process:
@@ -471,14 +470,17 @@ def test_killed_at_any_moment_it_ends_the_same(place, undisturbed):
     assert place.table() == undisturbed[0].table()
 
 
-def test_local_processes_and_a_cluster_that_loses_a_worker(tmp_path, embeddings, undisturbed):
-    distributed = pytest.importorskip("distributed")
-    processes = Place(tmp_path / "processes", embeddings)
-    with _dashboards_port_in_use(), processes.start("--jobs", 2) as process:
+def test_local_processes_make_the_same(place, undisturbed):
+    pytest.importorskip("distributed")
+    with _dashboards_port_in_use(), place.start("--jobs", 2) as process:
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
-    assert processes.table() == undisturbed[0].table()
+    assert place.table() == undisturbed[0].table()
 
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_worker(tmp_path, embeddings, undisturbed):
+    distributed = pytest.importorskip("distributed")
     cluster = Place(tmp_path / "cluster", embeddings)
     address = tmp_path / "scheduler.json"
     shared = ["--scheduler-file", str(address), "--no-dashboard"]
